@@ -1,0 +1,1 @@
+"""Measurement: quality against conventional codecs, and speed."""

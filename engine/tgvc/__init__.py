@@ -1,0 +1,1 @@
+"""tgvc: a trajectory-guided generative video codec."""

@@ -1,0 +1,1 @@
+"""Pictures to what is worth sending: pure functions on arrays."""

@@ -1,0 +1,1 @@
+"""Decoded layers to frames: one module per generator."""

@@ -1,0 +1,115 @@
+"""The values that travel between the rooms of the codec: frozen, checked at construction.
+
+Axes: N frames of the video, T of a segment, K trajectories, P dense tracks, H W pixels. Coordinates are (x, y) in
+pixels of the working size, indices [y, x]; frame numbers count from 0; ``first``/``last`` are both included.
+
+A *picture* is one I420 array, uint8 (3H/2, W): H rows of luma, then H/4 rows of each chroma plane (limited range).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Picture: TypeAlias = npt.NDArray[np.uint8]  # (3H/2, W) I420
+Plane: TypeAlias = npt.NDArray[np.uint8]  # (H, W)
+FloatArray: TypeAlias = npt.NDArray[np.float32]
+IntArray: TypeAlias = npt.NDArray[np.int64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def check_array(name: str, value: npt.NDArray[Any], dtype: type, shape: tuple[int | None, ...]) -> None:
+    """Raise ValueError unless ``value`` has the dtype and shape (None = any length)."""
+    fits = value.ndim == len(shape) and all(s is None or s == n for s, n in zip(shape, value.shape, strict=True))
+    if value.dtype != np.dtype(dtype) or not fits:
+        want = ", ".join("*" if s is None else str(s) for s in shape)
+        raise ValueError(f"{name}: expected {np.dtype(dtype).name} ({want}), got {value.dtype.name} {value.shape}")
+
+
+def picture_size(picture: Picture) -> tuple[int, int]:
+    """Width and height in pixels of an I420 picture."""
+    return picture.shape[1], picture.shape[0] * 2 // 3
+
+
+def picture_planes(picture: Picture) -> tuple[Plane, Plane, Plane]:
+    """Views of the planes: Y uint8 (H, W), U and V uint8 (H/2, W/2)."""
+    width, height = picture_size(picture)
+    chroma = picture[height:].reshape(2, height // 2, width // 2)
+    return picture[:height], chroma[0], chroma[1]
+
+
+def join_planes(y: Plane, u: Plane, v: Plane) -> Picture:
+    """The I420 picture uint8 (3H/2, W) of three planes: Y (H, W), U and V (H/2, W/2)."""
+    height, width = y.shape
+    picture = np.empty((height * 3 // 2, width), np.uint8)
+    picture[:height] = y
+    picture[height:].reshape(2, height // 2, width // 2)[:] = (u, v)
+    return picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoInfo:
+    """What is known of a video before its frames are read.
+
+    ``width, height``: working size in px, multiples of 16. ``source_width, source_height``: size as a player shows it
+    (after rotation and sample aspect ratio). ``fps``: nominal rate, frames per second. ``count``: frames, or None where
+    the source does not say (pipes). ``matrix``: colour matrix code of ISO/IEC 23091-2 (1 = BT.709, 6 = BT.601).
+    """
+
+    width: int
+    height: int
+    source_width: int
+    source_height: int
+    fps: Fraction
+    count: int | None = None
+    matrix: int = 6
+
+
+@dataclass(frozen=True)
+class KeyframeSet:
+    """Key frames of a run of frames: ``indices`` int64 (M,), increasing, from 0 to the last frame."""
+
+    indices: IntArray
+    count: int
+
+    def __post_init__(self) -> None:
+        check_array("indices", self.indices, np.int64, (None,))
+        i = self.indices
+        if i.size == 0 or i[0] != 0 or i[-1] != self.count - 1 or np.any(np.diff(i) < 1):
+            raise ValueError(f"indices: expected increasing from 0 to {self.count - 1}, got {i.tolist()}")
+
+
+@dataclass(frozen=True)
+class TrackSet:
+    """Dense tracks of a segment, encoder only: ``xy`` float32 (P, T, 2) px, ``visible`` bool (P, T)."""
+
+    xy: FloatArray
+    visible: BoolArray
+
+    def __post_init__(self) -> None:
+        check_array("xy", self.xy, np.float32, (None, None, 2))
+        check_array("visible", self.visible, np.bool_, self.xy.shape[:2])
+
+
+@dataclass(frozen=True)
+class TrajectorySet:
+    """Trajectories chosen to be sent.
+
+    ``xy`` float32 (K, T, 2) px; ``visible`` bool (K, T); ``group`` int32 (K,) motion instance;
+    ``value`` float32 (K,) importance, larger is sent first, never coded.
+    """
+
+    xy: FloatArray
+    visible: BoolArray
+    group: npt.NDArray[np.int32]
+    value: FloatArray
+
+    def __post_init__(self) -> None:
+        check_array("xy", self.xy, np.float32, (None, None, 2))
+        check_array("visible", self.visible, np.bool_, self.xy.shape[:2])
+        check_array("group", self.group, np.int32, self.xy.shape[:1])
+        check_array("value", self.value, np.float32, self.xy.shape[:1])
