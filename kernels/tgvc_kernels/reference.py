@@ -1,0 +1,202 @@
+"""The kernels as formulas: slow, readable NumPy. `cpu` holds the fast twin of every function here, of the same name.
+
+Conventions. A *field* is float32 (h, w, 2): a displacement (dx, dy) per cell, in units of cells. Cells are square blocks
+of `scale` x `scale` pixels; the centre of cell (i, j) lies at pixel ((i + 0.5) * scale - 0.5, (j + 0.5) * scale - 0.5).
+Sampling outside a plane repeats its border. All arithmetic is float32; twins agree within a few ulp of the largest
+value involved, which the tests state as 1e-3 (of a cell or of a grey level), because the order of sums may differ.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Field = npt.NDArray[np.float32]
+Plane = npt.NDArray[np.float32]
+
+
+def _grid(height: int, width: int) -> Field:
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    return np.stack([x, y], axis=-1)
+
+
+def sample_field(field: Field, at: Field) -> Field:
+    """Bilinear samples of a field.
+
+    Args:
+        field: float32 (h, w, 2), any unit.
+        at: float32 (..., 2), positions (x, y) in cells; clamped to the field.
+
+    Returns:
+        float32 (..., 2), ``sum_ij w_ij field[y0+i, x0+j]`` with the four bilinear weights.
+    """
+    h, w = field.shape[:2]
+    x = np.clip(at[..., 0], 0, w - 1).astype(np.float32)
+    y = np.clip(at[..., 1], 0, h - 1).astype(np.float32)
+    x0 = np.minimum(x.astype(np.int64), w - 2)
+    y0 = np.minimum(y.astype(np.int64), h - 2)
+    fx = (x - x0)[..., None].astype(np.float32)
+    fy = (y - y0)[..., None].astype(np.float32)
+    top = field[y0, x0] * (1 - fx) + field[y0, x0 + 1] * fx
+    bottom = field[y0 + 1, x0] * (1 - fx) + field[y0 + 1, x0 + 1] * fx
+    return np.asarray(top * (1 - fy) + bottom * fy, dtype=np.float32)
+
+
+def project(flow: Field, tau: float, iterations: int = 4) -> Field:
+    """Displacement from a frame between two pictures back to the picture that a flow starts from.
+
+    A point at ``q`` of the picture is seen at ``p = q + tau * flow(q)``. Solves for ``q`` by the fixed point
+    ``q <- p - tau * flow(q)``, started at ``q = p``.
+
+    Args:
+        flow: float32 (h, w, 2) in cells, picture to picture.
+        tau: fraction of the way, 0..1.
+        iterations: fixed-point steps, >= 1.
+
+    Returns:
+        float32 (h, w, 2), ``q - p`` for every cell p of the frame between.
+
+    Source: own; the usual inversion of an optical flow for frame interpolation.
+    """
+    tau32 = np.float32(tau)
+    grid = _grid(*flow.shape[:2])
+    q = grid - tau32 * flow
+    for _ in range(iterations - 1):
+        q = grid - tau32 * sample_field(flow, q)
+    return np.asarray(q - grid, dtype=np.float32)
+
+
+def shift(field: Field, by: Field) -> Field:
+    """Compose two displacements: ``by(p) + field(p + by(p))``.
+
+    Args:
+        field: float32 (h, w, 2) in cells.
+        by: float32 (h, w, 2) in cells.
+
+    Returns:
+        float32 (h, w, 2) in cells.
+    """
+    return np.asarray(by + sample_field(field, _grid(*field.shape[:2]) + by), dtype=np.float32)
+
+
+def densify(centres: Field, values: Field, height: int, width: int, reach: float) -> Field:
+    """Spread sparse displacements over the plane: Shepard's weights with a pull to zero far from every centre.
+
+    ``d(p) = sum_k w_k v_k / (sum_k w_k + w_0)`` with ``w_k = (|p - c_k|^2 + (reach/16)^2)^-1.75`` and
+    ``w_0 = (reach^2 + (reach/16)^2)^-1.75``: at the distance ``reach`` of a single centre half of it is left.
+
+    Args:
+        centres: float32 (K, 2), positions (x, y) in cells.
+        values: float32 (K, 2), displacements in cells.
+        height: rows of the field.
+        width: columns of the field.
+        reach: distance of half effect, cells, > 0.
+
+    Returns:
+        float32 (height, width, 2); zeros for K = 0.
+
+    Source: D. Shepard 1968; exponent and pull chosen by measurement (docs/design.md).
+    """
+    core = np.float32((reach / 16) ** 2)
+    pull = np.float32((reach**2 + core) ** -1.75)
+    offsets = _grid(height, width)[:, :, None, :] - centres[None, None, :, :]
+    weights = (np.sum(offsets * offsets, axis=-1) + core) ** np.float32(-1.75)
+    total = weights.sum(axis=-1) + pull
+    return np.asarray(np.einsum("hwk,kc->hwc", weights, values) / total[..., None], dtype=np.float32)
+
+
+def _cubic(t: Plane) -> tuple[Plane, Plane, Plane, Plane]:
+    """Weights of Catmull-Rom's cubic at fraction t for the samples -1, 0, 1, 2."""
+    half = np.float32(0.5)
+    return (
+        half * (-t + 2 * t * t - t * t * t),
+        half * (2 - 5 * t * t + 3 * t * t * t),
+        half * (t + 4 * t * t - 3 * t * t * t),
+        half * (-t * t + t * t * t),
+    )
+
+
+def warp(plane: npt.NDArray[np.uint8], field: Field) -> Plane:
+    """Sample a plane at displaced positions with Catmull-Rom's cubic.
+
+    The field is stretched to the plane bilinearly; its cells measure ``scale = H / h`` pixels.
+
+    Args:
+        plane: uint8 (H, W) with H = scale * h and W = scale * w for a whole ``scale`` >= 1.
+        field: float32 (h, w, 2), displacement in cells from each position to its source.
+
+    Returns:
+        float32 (H, W), 0..255 (overshoot of the cubic is clamped).
+    """
+    height, width = plane.shape
+    scale = height // field.shape[0]
+    grid = _grid(height, width)
+    cells = (grid + np.float32(0.5)) / np.float32(scale) - np.float32(0.5)
+    at = grid + np.float32(scale) * sample_field(field, cells)
+    x = np.clip(at[..., 0], 0, width - 1)
+    y = np.clip(at[..., 1], 0, height - 1)
+    x0 = np.floor(x).astype(np.int64)
+    y0 = np.floor(y).astype(np.int64)
+    wx = _cubic((x - x0).astype(np.float32))
+    wy = _cubic((y - y0).astype(np.float32))
+    source = plane.astype(np.float32)
+    result = np.zeros((height, width), np.float32)
+    for i in range(4):
+        rows = np.clip(y0 + i - 1, 0, height - 1)
+        line = np.zeros((height, width), np.float32)
+        for j in range(4):
+            line += wx[j] * source[rows, np.clip(x0 + j - 1, 0, width - 1)]
+        result += wy[i] * line
+    return np.asarray(np.clip(result, 0, 255), dtype=np.float32)
+
+
+def blend_weights(a: Plane, b: Plane, trust_a: Plane, trust_b: Plane, tau: float) -> Plane:
+    """Share of the later candidate in each cell of 2 x 2 pixels.
+
+    Where the candidates agree the weights are linear in time; where their difference (a 5 x 5 mean over cells) rises
+    from 6 to 20 grey levels the exponent rises from 1 to 3, so that the nearer picture wins instead of a ghost.
+    ``w_a = (1 - tau)^e * trust_a``, ``w_b = tau^e * trust_b``, result ``w_b / (w_a + w_b)``.
+
+    Args:
+        a: float32 (H, W), the earlier picture warped to the frame, grey levels.
+        b: float32 (H, W), the later one.
+        trust_a: float32 (H/2, W/2), > 0, from the forward-backward check.
+        trust_b: float32 (H/2, W/2).
+        tau: time of the frame between the two, 0..1.
+
+    Returns:
+        float32 (H/2, W/2), 0..1.
+
+    Source: own.
+    """
+    height, width = a.shape[0] // 2, a.shape[1] // 2
+    difference = np.abs((a - b).reshape(height, 2, width, 2).mean(axis=(1, 3), dtype=np.float32))
+    padded = np.pad(difference, 2, mode="edge")
+    smooth = np.zeros((height, width), np.float32)
+    for i in range(5):
+        for j in range(5):
+            smooth += padded[i : i + height, j : j + width]
+    smooth /= np.float32(25)
+    exponent = 1 + 2 * np.clip((smooth - 6) / np.float32(14), 0, 1)
+    early = np.power(np.float32(1 - tau), exponent) * trust_a
+    late = np.power(np.float32(tau), exponent) * trust_b
+    return np.asarray(late / (early + late), dtype=np.float32)
+
+
+def mix(a: Plane, b: Plane, weights: Plane) -> npt.NDArray[np.uint8]:
+    """``a + w * (b - a)``, rounded, with the weights stretched bilinearly to the planes.
+
+    Args:
+        a: float32 (H, W), 0..255.
+        b: float32 (H, W), 0..255.
+        weights: float32 (H/s, W/s), 0..1, for a whole s >= 1.
+
+    Returns:
+        uint8 (H, W).
+    """
+    height, width = a.shape
+    scale = height // weights.shape[0]
+    cells = (_grid(height, width) + np.float32(0.5)) / np.float32(scale) - np.float32(0.5)
+    pairs = np.repeat(weights[..., None], 2, axis=-1)
+    w = sample_field(pairs, cells)[..., 0]
+    return np.asarray(np.floor(a + w * (b - a) + np.float32(0.5)), dtype=np.uint8)
