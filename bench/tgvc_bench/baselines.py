@@ -35,27 +35,31 @@ def search_qualities(
 ) -> list[float]:
     """Qualities whose sizes come nearest to the targets, finest last, without repeats.
 
+    A search that is repeated takes the same steps, with earlier trials in place of encodes.
+
     Args:
         encoder: Gives the range, the step and the expected slope.
         trials: Quality -> bytes of earlier encodes; extended in place.
         targets: Bytes, increasing.
         run: Encodes at a quality, returns bytes.
     """
+    seen: dict[float, int] = {}
 
     def trial(quality: float) -> int:
         if quality not in trials:
             trials[quality] = run(quality)
-        return trials[quality]
+        seen[quality] = trials[quality]
+        return seen[quality]
 
     floor = trial(encoder.coarsest)
     for target in targets:
         if floor >= target:
             continue
         for _ in range(ATTEMPTS):
-            quality = _guess(encoder, trials, target)
-            if quality in trials or abs(math.log2(trial(quality) / target)) < CLOSE:
+            quality = _guess(encoder, seen, target)
+            if quality in seen or abs(math.log2(trial(quality) / target)) < CLOSE:
                 break
-    chosen = {min(trials, key=lambda q: abs(math.log2(trials[q] / target))) for target in targets}
+    chosen = {min(seen, key=lambda q: abs(math.log2(seen[q] / target))) for target in targets}
     return sorted(chosen, reverse=True)
 
 
@@ -148,6 +152,12 @@ class Sweep:
             self._save()
             return size
 
+        alike = self.record["codecs"].get(encoder.alike, {"points": []})["points"]
+        if chosen := [float(p["q"]) for p in alike if p["size"] == f"{width}x{height}"]:
+            for quality in chosen:
+                if quality not in trials:
+                    encode(quality)
+            return chosen
         frame = math.prod(self.clip.size) * len(self.clip.pictures) / 8
         chosen = search_qualities(encoder, trials, [rate * frame for rate in RATES], encode)
         return [q for q in chosen if trials[q] <= HIGHEST * frame]

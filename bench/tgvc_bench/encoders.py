@@ -29,7 +29,8 @@ class Encoder:
     """One encoder at one setting: single-threaded, one intra picture at the start, constant quality.
 
     ``options``: ffmpeg's, ``{q}`` stands for the quality; ``best``..``coarsest`` and ``step``: qualities the search may
-    use; ``slope``: log2 of bytes lost per unit of quality, a first guess; ``version``: finds it in the log.
+    use; ``slope``: log2 of bytes lost per unit of quality, a first guess; ``version``: finds it in the log; ``alike``:
+    an encoder whose points, where they exist, are repeated in place of a search.
     """
 
     options: str
@@ -40,6 +41,7 @@ class Encoder:
     version: str
     finest: float = 20
     depth: int = 8
+    alike: str = ""
 
     def command(self, quality: float | None = None) -> list[str]:
         """The ffmpeg options at a quality, or with ``{q}`` left in place."""
@@ -64,7 +66,7 @@ ENCODERS: dict[str, Encoder] = {
         "-c:v libx265 -preset slow -x265-params keyint=-1:info=0:pools=none:frame-threads=1:crf={q}",
         "hevc", 51, 0.25, 0.2, r"HEVC encoder version (\S+)",
     ),
-    "svt-av1-p2": Encoder(_SVT.replace("{p}", "2"), "ivf", 70, 0.25, 0.12, _SVT_VERSION),
+    "svt-av1-p2": Encoder(_SVT.replace("{p}", "2"), "ivf", 70, 0.25, 0.12, _SVT_VERSION, alike="svt-av1-p4"),
     "x264-veryslow": Encoder(
         "-c:v libx264 -preset veryslow -x264-params keyint=infinite:threads=1:crf={q}",
         "h264", 51, 0.25, 0.15, r"x264 - core (\d+)",
