@@ -15,11 +15,20 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tgvc.errors import ConfigError
+
 Picture: TypeAlias = npt.NDArray[np.uint8]  # (3H/2, W) I420
 Plane: TypeAlias = npt.NDArray[np.uint8]  # (H, W)
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Raise ConfigError unless a working size (width, height) in px is usable."""
+    width, height = size
+    if width % 16 or height % 16 or not (64 <= width <= 4096 and 64 <= height <= 4096):
+        raise ConfigError(f"size={width}x{height}: expected multiples of 16 from 64 to 4096, such as 512x320")
 
 
 def check_array(name: str, value: npt.NDArray[Any], dtype: type, shape: tuple[int | None, ...]) -> None:
@@ -113,3 +122,40 @@ class TrajectorySet:
         check_array("visible", self.visible, np.bool_, self.xy.shape[:2])
         check_array("group", self.group, np.int32, self.xy.shape[:1])
         check_array("value", self.value, np.float32, self.xy.shape[:1])
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Motion of one segment as the generators use it, after dequantisation.
+
+    ``mode``: ``H`` (no motion: the pictures are cross-faded), ``F`` (flow between the decoded key pictures, linear in
+    time), ``T`` (F, bent by what follows), ``G`` (only what follows, no flow).
+    ``model`` float32 (n, 4, 2) px: bilinear displacement per frame, weights of (1, u, v, uv), u and v in [-1, 1] across
+    the picture. ``phase`` float32 (n,): T only, extra fraction of the flow. ``anchors`` float32 (K, 2) px in the
+    first key picture; ``tracks`` float32 (K, n, 2) px: displacement of the points beyond the model; ``visible`` bool (K, n).
+    n = T - 2 (frames between the keys) for T, T - 1 (frames after the first key) for G, 0 for H and F.
+    """
+
+    mode: str
+    model: FloatArray
+    phase: FloatArray
+    anchors: FloatArray
+    tracks: FloatArray
+    visible: BoolArray
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("H", "F", "T", "G"):
+            raise ValueError(f"mode: expected H, F, T or G, got {self.mode!r}")
+        n, k = len(self.phase), len(self.anchors)
+        check_array("model", self.model, np.float32, (n, 4, 2))
+        check_array("phase", self.phase, np.float32, (n,))
+        check_array("anchors", self.anchors, np.float32, (k, 2))
+        check_array("tracks", self.tracks, np.float32, (k, n, 2))
+        check_array("visible", self.visible, np.bool_, (k, n))
+
+
+def still_motion(mode: str) -> Motion:
+    """A motion without data: mode ``H`` or ``F``."""
+    empty = np.zeros((0, 2), np.float32)
+    model, tracks = np.zeros((0, 4, 2), np.float32), np.zeros((0, 0, 2), np.float32)
+    return Motion(mode, model, np.zeros(0, np.float32), empty, tracks, np.zeros((0, 0), bool))

@@ -1,0 +1,88 @@
+"""What a caller may ask for: frozen, validated at construction; the command line is generated from the same fields."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tgvc.errors import ConfigError
+from tgvc.types import check_size
+
+PROFILES = ("auto", "tgvc")
+GENERATORS = ("warp",)
+DEFAULT_BPP = 0.005
+
+
+def option(default: Any, help_text: str, **limits: Any) -> Any:
+    """A dataclass field that carries its own help text and limits (``minimum``, ``maximum``, ``choices``)."""
+    return field(default=default, metadata={"help": help_text, **limits})
+
+
+def _refuse(name: str, value: object, rule: str) -> None:
+    raise ConfigError(f"{name}={value!r}: expected {rule}")
+
+
+def _check_limits(config: Any) -> None:
+    """Check every field against the limits in its metadata."""
+    for name, spec in config.__dataclass_fields__.items():
+        value, meta = getattr(config, name), spec.metadata
+        if value is None:
+            continue
+        if "choices" in meta and value not in meta["choices"]:
+            _refuse(name, value, "one of " + ", ".join(map(str, meta["choices"])))
+        if "minimum" in meta:
+            low, high = meta["minimum"], meta["maximum"]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                _refuse(name, value, f"a number in {low}..{high}")
+            if not low <= value <= high:
+                _refuse(name, value, f"{low}..{high}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """How to encode. At most one of ``bpp``, ``kbps``, ``bytes``, ``quality``; with none, 0.005 bits per pixel."""
+
+    profile: str = option("auto", "what is sent: auto = whatever measures best; tgvc = T-GVC's own encoder", choices=PROFILES)
+    bpp: float | None = option(None, "target: bits per pixel of the working size, whole file", minimum=1e-5, maximum=24.0)
+    kbps: float | None = option(None, "target: kilobits per second, whole file", minimum=1e-3, maximum=1e6)
+    bytes: int | None = option(None, "target: bytes, whole file", minimum=1, maximum=1 << 40)
+    quality: float | None = option(None, "constant quality instead of a target: 4 (fine) .. 70 (coarse)", minimum=4.0, maximum=70.0)
+    size: tuple[int, int] | None = option(None, "working size WxH, multiples of 16; default: fits 512x320, aspect kept")
+    effort: int = option(2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=4)
+    group: int = option(96, "frames per independently decodable group, at most", minimum=2, maximum=1024)
+    frames: int | None = option(None, "encode only the first N frames", minimum=1, maximum=1 << 31)
+    seed: int = option(0, "seed written into the stream for generators that draw noise", minimum=0, maximum=(1 << 32) - 1)
+
+    def __post_init__(self) -> None:
+        _check_limits(self)
+        targets = [n for n in ("bpp", "kbps", "bytes", "quality") if getattr(self, n) is not None]
+        if len(targets) > 1:
+            _refuse(" and ".join(targets), tuple(getattr(self, n) for n in targets), "one target only")
+        if self.size is not None:
+            check_size(self.size)
+
+    def target_bits(self, width: int, height: int, fps: Fraction, frames: int) -> float | None:
+        """Bits that ``frames`` frames may take in all, or None for constant quality.
+
+        ``bytes`` is a total of the whole file and has to be shared out by the caller, who knows the length.
+        """
+        if self.quality is not None:
+            return None
+        if self.kbps is not None:
+            return self.kbps * 1000 * frames / float(fps)
+        if self.bytes is not None:
+            return self.bytes * 8.0
+        return (DEFAULT_BPP if self.bpp is None else self.bpp) * width * height * frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderConfig:
+    """How to decode."""
+
+    generator: str = option("warp", "what paints the frames between key pictures", choices=GENERATORS)
+    first: int | None = option(None, "first frame shown (counted from 0)", minimum=0, maximum=1 << 31)
+    last: int | None = option(None, "last frame shown, included", minimum=0, maximum=1 << 31)
+    restore_size: bool = option(False, "scale the output back to the size of the source")
+    threads: int = option(2, "frames rendered at once", minimum=1, maximum=64)

@@ -1,0 +1,198 @@
+"""The motion of one segment, chosen by rate and distortion among F, H, T and G."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points
+from tgvc.bitstream.transform import quantise, step_code, step_px
+from tgvc.planning.correction import (
+    Fit,
+    SegmentView,
+    bent_error,
+    find_candidates,
+    fit_model,
+    model_bend,
+    spread_tracks,
+)
+from tgvc.planning.judge import squared_errors
+from tgvc.synthesis.densify import FrameFields, linear_fields, read_motion
+from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow, shrink_plane
+from tgvc.synthesis.warp import WarpGenerator, blend_frame
+from tgvc.types import FloatArray, Picture, picture_planes, picture_size, still_motion
+from tgvc_kernels import ops
+
+GLOBAL_STEP = step_code(0.5)
+TRACK_STEP = step_code(1.0)
+_SEGMENT_BITS = 5.0  # mode, steps and end-of-block symbols of a segment that carries data
+_TRACK_BITS = 14.0  # anchor and end-of-block symbols of a trajectory
+_PATIENCE = 5  # refused candidates in a row after which no further one is tried
+
+
+@dataclass(frozen=True)
+class SegmentPlan:
+    """What a segment will send and what the decoder will show.
+
+    ``between``: pictures strictly between the keys. ``error``: their squared luma error. ``bits``: estimated.
+    """
+
+    motion: SegmentMotion
+    between: list[Picture]
+    error: float
+    bits: float
+
+
+def estimate_bits(coefs: np.ndarray) -> float:
+    """Rough cost of quantised coefficients: the adaptive coder's long-run average on jittery motion."""
+    magnitude = np.abs(coefs)
+    return float(np.where(magnitude == 0, 0.7, 2 * np.log2(1.0 + magnitude) + 1.2).sum())
+
+
+class SegmentPlanner:
+    """Plans segments of one group: holds what all of them share.
+
+    Args:
+        price: squared luma error (full size) that one bit must save.
+        tracks: trajectories per segment, at most.
+        modes: modes that may be chosen, a subset of ``FHTG``.
+    """
+
+    def __init__(self, price: float, tracks: int, modes: str) -> None:
+        self.price, self.tracks, self.modes = price, tracks, modes
+        self.generator = WarpGenerator()
+
+    def plan(self, originals: Sequence[Picture], first: Picture, last: Picture) -> SegmentPlan:
+        """Choose the motion of a segment.
+
+        Args:
+            originals: source pictures of the segment, both keys included.
+            first: decoded first key picture.
+            last: decoded last key picture.
+        """
+        length, inner = len(originals), list(originals[1:-1])
+        if not inner:
+            return SegmentPlan(SegmentMotion.empty("F", length), [], 0.0, 0.0)
+        plans = []
+        flow = measure_key_flow(picture_planes(first)[0], picture_planes(last)[0])
+        fields = [linear_fields(flow, (n + 1) / (length - 1)) for n in range(len(inner))]
+        straight = [blend_frame(first, last, f) for f in fields]
+        plans.append(self._rendered(SegmentMotion.empty("F", length), inner, straight, 0.0))
+        if "H" in self.modes:
+            faded = self.generator.render(first, last, still_motion("H"), length)
+            plans.append(self._rendered(SegmentMotion.empty("H", length), inner, faded, 1.0))
+        if "T" in self.modes:
+            bent = self._plan_bend(inner, straight, fields, flow, first, last)
+            if bent is not None:
+                plans.append(bent)
+        return min(plans, key=lambda p: p.error + self.price * p.bits)
+
+    def _rendered(self, motion: SegmentMotion, inner: list[Picture], between: list[Picture], bits: float) -> SegmentPlan:
+        return SegmentPlan(motion, between, float(squared_errors(inner, between).sum()), bits)
+
+    def _plan_bend(
+        self,
+        inner: list[Picture],
+        straight: list[Picture],
+        fields: list[FrameFields],
+        flow: KeyFlow,
+        first: Picture,
+        last: Picture,
+    ) -> SegmentPlan | None:
+        """The best motion of mode T, or None if it saves nothing on the reduced view."""
+        view = SegmentView(
+            originals=np.stack([shrink_plane(picture_planes(p)[0]) for p in inner]).astype(np.float32),
+            straight=np.stack([shrink_plane(picture_planes(p)[0]) for p in straight]).astype(np.float32),
+            spans=np.stack([f.to_last - f.to_first for f in fields]),
+            to_first=np.stack([f.to_first for f in fields]),
+        )
+        length, price = len(inner) + 2, self.price / CELL**2
+        n, h, w = view.originals.shape
+        nothing = bent_error(view, [np.zeros((h, w, 2), np.float32)] * n)
+        best, best_cost = SegmentMotion.of("T", length, global_step=GLOBAL_STEP, track_step=TRACK_STEP), nothing
+        fit = Fit(np.zeros((n, 4, 2), np.float32), np.zeros(n, np.float32))
+        bits = 0.0
+        for terms in (1, 3):
+            raw = fit_model(view, terms)
+            for phased in (True, False):
+                candidate = _quantised(raw if phased else Fit(raw.model, raw.phase * 0), length)
+                motion = read_motion(candidate, view.originals.shape[2] * CELL, view.originals.shape[1] * CELL)
+                trial = Fit(motion.model, motion.phase)
+                used = candidate.global_coefs[:, :terms]
+                cost_bits = _SEGMENT_BITS + estimate_bits(used) + (estimate_bits(candidate.phase_coefs) if phased else 1)
+                error = bent_error(view, [model_bend(trial, view, t) for t in range(n)])
+                if error + price * cost_bits < best_cost:
+                    best, best_cost, fit, bits = candidate, error + price * cost_bits, trial, cost_bits
+        motion, track_bits = self._add_tracks(best, view, fit, flow, price)
+        bits += track_bits
+        if bits == 0:
+            return None
+        width, height = picture_size(first)
+        between = self.generator.render(first, last, read_motion(motion, width, height), length, flow=flow)
+        return self._rendered(motion, inner, between, bits)
+
+    def _add_tracks(
+        self, motion: SegmentMotion, view: SegmentView, fit: Fit, flow: KeyFlow, price: float
+    ) -> tuple[SegmentMotion, float]:
+        """Trajectories added one by one while each is worth its bits; returns the motion and the bits of the tracks."""
+        n, h, w = view.originals.shape
+        bends = [model_bend(fit, view, t) for t in range(n)]
+        error = bent_error(view, bends)
+        found = find_candidates(view, bends, 4 * self.tracks)
+        grid = anchor_grid(w * CELL, h * CELL)
+        cells = anchor_cells(found.anchors, grid)
+        bits, refused = 0.0, 0
+        chosen: list[int] = []
+        for i in range(len(cells)):
+            if len(chosen) >= self.tracks or refused >= _PATIENCE or found.gains[i] < price * _TRACK_BITS:
+                break
+            if any((cells[i] == cells[j]).all() for j in chosen):
+                continue
+            trial = _with_tracks(motion, cells[[*chosen, i]], found.tracks[[*chosen, i]])
+            dense = read_motion(trial, w * CELL, h * CELL)
+            cost = _TRACK_BITS + estimate_bits(trial.coefs[-1]) + (_SEGMENT_BITS if bits == 0 and not fit.model.any() else 0)
+            centres = [_centres(cells[[*chosen, i]], flow, (t + 1) / (n + 1), dense.tracks[:, t]) for t in range(n)]
+            new_error = bent_error(view, spread_tracks(centres, dense.tracks, bends))
+            if error - new_error > price * cost:
+                chosen.append(i)
+                error, bits, refused = new_error, bits + cost, 0
+            else:
+                refused += 1
+        if not chosen:
+            return motion, 0.0
+        return _with_tracks(motion, cells[chosen], found.tracks[chosen]), bits
+
+
+def _centres(cells: np.ndarray, flow: KeyFlow, tau: float, beyond_px: FloatArray) -> FloatArray:
+    """Where the trajectories are at time tau, float32 (K, 2) in field cells, as `synthesis.densify` places them."""
+    start = np.asarray((anchor_points(cells) + 0.5) / CELL - 0.5, np.float32)
+    return np.asarray(start + np.float32(tau) * ops.sample_field(flow.forward, start) + beyond_px / CELL, np.float32)
+
+
+def _quantised(fit: Fit, length: int) -> SegmentMotion:
+    step = step_px(GLOBAL_STEP)
+    return SegmentMotion.of(
+        "T",
+        length,
+        global_step=GLOBAL_STEP,
+        track_step=TRACK_STEP,
+        global_coefs=quantise(fit.model, step, "dst", axis=0),
+        phase_coefs=quantise(fit.phase * PHASE_SCALE, step, "dst", axis=0),
+    )
+
+
+def _with_tracks(motion: SegmentMotion, cells: np.ndarray, tracks: FloatArray) -> SegmentMotion:
+    coefs = quantise(tracks, step_px(motion.track_step), motion.transform)
+    return SegmentMotion.of(
+        "T",
+        motion.length,
+        transform=motion.transform,
+        global_step=motion.global_step,
+        track_step=motion.track_step,
+        global_coefs=motion.global_coefs,
+        phase_coefs=motion.phase_coefs,
+        anchors=cells,
+        coefs=coefs,
+    )

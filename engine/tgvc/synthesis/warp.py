@@ -1,0 +1,73 @@
+"""The weight-free generator: both key pictures are moved to the time of a frame and blended there.
+
+It decodes every stream of the TRACKS kind, so preview, concealment and the conditions of the networks need no weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+
+import numpy as np
+
+from tgvc.synthesis.densify import FrameFields, frame_fields
+from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow
+from tgvc.types import FloatArray, Motion, Picture, join_planes, picture_planes, picture_size
+from tgvc_kernels import ops
+
+
+def blend_frame(first: Picture, last: Picture, fields: FrameFields) -> Picture:
+    """The frame between two pictures under given fields, uint8 (3H/2, W)."""
+    early, late = picture_planes(first), picture_planes(last)
+    a, b = ops.warp(early[0], fields.to_first), ops.warp(late[0], fields.to_last)
+    weights = ops.blend_weights(a, b, fields.trust_first, fields.trust_last, fields.tau)
+    planes = [ops.mix(a, b, weights)]
+    for one, two in zip(early[1:], late[1:], strict=True):
+        planes.append(ops.mix(ops.warp(one, fields.to_first), ops.warp(two, fields.to_last), weights))
+    return join_planes(planes[0], planes[1], planes[2])
+
+
+class WarpGenerator:
+    """Renders the frames between key pictures by moving and blending them; holds no state."""
+
+    name = "warp"
+
+    def render(
+        self,
+        first: Picture,
+        last: Picture,
+        motion: Motion,
+        length: int,
+        executor: Executor | None = None,
+        flow: KeyFlow | None = None,
+    ) -> list[Picture]:
+        """Frames strictly between two key pictures.
+
+        Args:
+            first: I420 uint8 (3H/2, W), decoded key picture.
+            last: the next one.
+            motion: motion of the segment.
+            length: frames of the segment, both keys included.
+            executor: runs frames in parallel; the result does not depend on it.
+            flow: flow between the two, if the caller has it already.
+
+        Returns:
+            ``length - 2`` pictures in time order.
+        """
+        if length <= 2:
+            return []
+        width, height = picture_size(first)
+        if flow is None and motion.mode in ("F", "T"):
+            flow = measure_key_flow(picture_planes(first)[0], picture_planes(last)[0])
+        fields = frame_fields(motion, flow, length, height // CELL, width // CELL)
+        run = map if executor is None else executor.map
+        return list(run(lambda f: blend_frame(first, last, f), fields))
+
+
+def luma_error(pictures: Sequence[Picture], originals: Sequence[Picture]) -> FloatArray:
+    """Mean squared luma error per frame, float32 (N,)."""
+    errors = []
+    for picture, original in zip(pictures, originals, strict=True):
+        d = picture_planes(picture)[0].astype(np.float32) - picture_planes(original)[0]
+        errors.append(float(np.mean(d * d)))
+    return np.asarray(errors, dtype=np.float32)
