@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgvc.errors import TgvcError
-from tgvc_bench import encoders
+from tgvc.errors import ConfigError, TgvcError
+from tgvc_bench import encoders, quality
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
+from tgvc_bench.records import read_record
+from tgvc_bench.tables import format_tables
 
 
 @click.group()
@@ -45,6 +51,64 @@ def baselines(clips: tuple[Path, ...], output: Path, codecs: str, frames: int) -
             scored = sum("vmaf" in p["scores"] for p in points)
             seconds = time.monotonic() - start
             console.print(f"{name} {path.stem}: {scored} of {len(points)} points scored, {seconds:.1f} s")
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """A pair KEY=VALUE for ``tgvc.encode``: VALUE as JSON where it is JSON, else as text."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise click.BadParameter(f"got {text!r}, expected KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+@commands.command("quality")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--bpp", "rates", multiple=True, default=(0.003, 0.005), show_default=True, help="Bits per pixel.")
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(1), help="As in the baselines.")
+@click.option("--effort", type=int, help="Of the encoder.")
+@click.option("--profile", default="auto", show_default=True, help="Of the encoder.")
+@click.option("--set", "settings", multiple=True, help="KEY=VALUE, a further argument of tgvc.encode.")
+@click.option("--baselines", "folder", default=quality.BASELINES, type=click.Path(file_okay=False, path_type=Path))
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Processes, one clip each.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_quality(
+    clips: tuple[Path, ...],
+    rates: tuple[float, ...],
+    frames: int,
+    effort: int | None,
+    profile: str,
+    settings: tuple[str, ...],
+    folder: Path,
+    jobs: int,
+    output: Path,
+) -> None:
+    """Encode CLIPS with tgvc at the rates, score all frames, compare with the baselines."""
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):  # a process per clip, not threads on top of it
+        os.environ.setdefault(name, "1")
+    options = quality.Options(frames, effort, profile, dict(parse_setting(s) for s in settings))
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("quality", total=len(clips) * len(rates))
+        for entry in quality.run_quality(clips, rates, options, output, folder, jobs):
+            text = entry.get("error") or f"{entry['bpp']:.5f} bpp, {entry['scores']['psnr_y']:.2f} dB"
+            progress.console.print(f"{entry['clip']} {entry['rate']:g}: {text}", markup=False, highlight=False)
+            progress.advance(task)
+        kept = len(clips) * len(rates) - int(progress.tasks[task].completed)
+        progress.console.print(f"{output}: {kept} entries kept from an earlier run", highlight=False)
+
+
+@commands.command()
+@click.argument("result", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--against", default="svt-av1-p4", show_default=True, help="Codec of the table of clips.")
+def table(result: Path, against: str) -> None:
+    """Print RESULT of ``tgvc-bench quality`` as Markdown, with the verdict."""
+    record = read_record(result)
+    if record is None or record.get("format") != quality.FORMAT:
+        raise ConfigError(f"{result}: expected a file made by tgvc-bench quality")
+    click.echo(format_tables(record, against))
 
 
 def main() -> None:
