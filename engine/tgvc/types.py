@@ -131,8 +131,9 @@ class Motion:
     ``mode``: ``H`` (no motion: the pictures are cross-faded), ``F`` (flow between the decoded key pictures, linear in
     time), ``T`` (F, bent by what follows), ``G`` (only what follows, no flow).
     ``model`` float32 (n, 4, 2) px: bilinear displacement per frame, weights of (1, u, v, uv), u and v in [-1, 1] across
-    the picture. ``phase`` float32 (n,): T only, extra fraction of the flow. ``anchors`` float32 (K, 2) px in the
-    first key picture; ``tracks`` float32 (K, n, 2) px: displacement of the points beyond the model; ``visible`` bool (K, n).
+    the picture. ``phase`` float32 (n,): T only, extra fraction of the flow. ``anchors`` float32 (K, 2) px, in the last key
+    picture where ``from_last`` bool (K,) says so, else in the first; ``tracks`` float32 (K, n, 2) px: displacement of the
+    points beyond the model, in order of time; ``visible`` bool (K, n).
     n = T - 2 (frames between the keys) for T, T - 1 (frames after the first key) for G, 0 for H and F.
     """
 
@@ -140,6 +141,7 @@ class Motion:
     model: FloatArray
     phase: FloatArray
     anchors: FloatArray
+    from_last: BoolArray
     tracks: FloatArray
     visible: BoolArray
 
@@ -150,6 +152,7 @@ class Motion:
         check_array("model", self.model, np.float32, (n, 4, 2))
         check_array("phase", self.phase, np.float32, (n,))
         check_array("anchors", self.anchors, np.float32, (k, 2))
+        check_array("from_last", self.from_last, np.bool_, (k,))
         check_array("tracks", self.tracks, np.float32, (k, n, 2))
         check_array("visible", self.visible, np.bool_, (k, n))
 
@@ -158,4 +161,4 @@ def still_motion(mode: str) -> Motion:
     """A motion without data: mode ``H`` or ``F``."""
     empty = np.zeros((0, 2), np.float32)
     model, tracks = np.zeros((0, 4, 2), np.float32), np.zeros((0, 0, 2), np.float32)
-    return Motion(mode, model, np.zeros(0, np.float32), empty, tracks, np.zeros((0, 0), bool))
+    return Motion(mode, model, np.zeros(0, np.float32), empty, np.zeros(0, bool), tracks, np.zeros((0, 0), bool))

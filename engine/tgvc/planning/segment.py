@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points
+from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points, usual_transform
 from tgvc.bitstream.transform import quantise, step_code, step_px
 from tgvc.planning.correction import (
     Fit,
@@ -19,7 +19,7 @@ from tgvc.planning.correction import (
     spread_tracks,
 )
 from tgvc.planning.judge import squared_errors
-from tgvc.synthesis.densify import FrameFields, linear_fields, read_motion
+from tgvc.synthesis.densify import PHASE_SCALE, FrameFields, linear_fields, read_motion
 from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow, shrink_plane
 from tgvc.synthesis.warp import WarpGenerator, blend_frame
 from tgvc.types import FloatArray, Picture, picture_planes, picture_size, still_motion
@@ -172,14 +172,14 @@ def _centres(cells: np.ndarray, flow: KeyFlow, tau: float, beyond_px: FloatArray
 
 
 def _quantised(fit: Fit, length: int) -> SegmentMotion:
-    step = step_px(GLOBAL_STEP)
+    step, transform = step_px(GLOBAL_STEP), usual_transform("T")
     return SegmentMotion.of(
         "T",
         length,
         global_step=GLOBAL_STEP,
         track_step=TRACK_STEP,
-        global_coefs=quantise(fit.model, step, "dst", axis=0),
-        phase_coefs=quantise(fit.phase * PHASE_SCALE, step, "dst", axis=0),
+        global_coefs=quantise(fit.model, step, transform, axis=0),
+        phase_coefs=quantise(fit.phase * PHASE_SCALE, step, transform, axis=0),
     )
 
 

@@ -1,0 +1,222 @@
+"""Video in, .tgvc out: the encoder, step by step."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from tgvc.analysis.shots import ShotDetector
+from tgvc.bitstream.container import Group, Header, Writer
+from tgvc.config import EncoderConfig
+from tgvc.errors import VideoError
+from tgvc.output import open_output
+from tgvc.planning.budget import Budget
+from tgvc.planning.group import GroupPlan, GroupPlanner
+from tgvc.planning.semantic import SemanticPlanner
+from tgvc.types import Picture, VideoInfo
+from tgvc.video.reader import TimedPicture, is_constant_rate, open_video
+
+Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
+OnGroup = Callable[[GroupPlan, list[Picture]], None]
+
+_PROFILE_IDS = {"auto": 0, "tgvc": 1}
+
+
+@dataclass
+class EncodeReport:
+    """What was written. Bits by layer in ``layers`` (bytes), one entry per group in ``groups``, seconds per stage."""
+
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    bytes: int = 0
+    target_bytes: float | None = None
+    bpp: float = 0.0
+    kbps: float = 0.0
+    psnr_y: float = 0.0
+    ms_ssim: float = 0.0
+    layers: dict[str, int] = field(default_factory=lambda: {"pictures": 0, "motion": 0, "overhead": 0})
+    modes: dict[str, int] = field(default_factory=dict)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+    note: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values, for JSON."""
+        return asdict(self)
+
+
+class Encoder:
+    """Encodes videos under one configuration; keeps no state between calls.
+
+    Args:
+        config: what is wanted; defaults to 0.005 bits per pixel.
+        threads: candidates tried at once; the bytes do not depend on it.
+    """
+
+    def __init__(self, config: EncoderConfig | None = None, *, threads: int = 2) -> None:
+        self.config = config or EncoderConfig()
+        self.threads = threads
+
+    def encode(self, source: Any, target: Any, on_progress: Progress | None = None, on_group: OnGroup | None = None) -> EncodeReport:
+        """Encode a video.
+
+        Args:
+            source: path, ``-`` or binary file object; see `tgvc.video.open_video`.
+            target: path, ``-`` or binary file object; a file appears whole or not at all.
+            on_progress: told of every stage; never draws.
+            on_group: given every plan and its source pictures, for tools that look inside.
+
+        Returns:
+            The report; ``report.note`` says so if the target could not be met, and why.
+
+        Raises:
+            ConfigError: a target that cannot be computed for this source.
+            VideoError: the source cannot be read or the target cannot be written.
+        """
+        began = time.perf_counter()
+        config = self.config
+        with open_video(source, size=config.size, frames=config.frames) as video:
+            info = video.info
+            budget = Budget(config, info)
+            planner = self._planner()
+            report = EncodeReport(width=info.width, height=info.height, fps=float(info.fps))
+            with open_output(target) as stream:
+                writer = Writer(stream, make_header(info, config))
+                for frames in split_groups(video, config.group):
+                    pictures = [f.picture for f in frames]
+                    if on_progress:
+                        on_progress("plan", report.frames, info.count)
+                    plan = planner.plan(pictures, budget.grant(len(frames)), config.quality)
+                    budget.spend(len(frames), writer.write(make_group(plan, [f.time for f in frames], info.fps)))
+                    if on_group:
+                        on_group(plan, pictures)
+                    _add_group(report, plan)
+                    if on_progress:
+                        on_progress("write", report.frames, info.count)
+                total = writer.finish()
+        _close_report(report, total, budget, info)
+        report.seconds = time.perf_counter() - began
+        return report
+
+    def _planner(self) -> GroupPlanner:
+        if self.config.profile == "tgvc":
+            return SemanticPlanner(self.config.effort, self.threads, seed=self.config.seed)
+        return GroupPlanner(self.config.effort, self.threads)
+
+
+def split_groups(frames: Iterable[TimedPicture], limit: int) -> Iterator[list[TimedPicture]]:
+    """Cut a video into groups: at every shot cut, and after ``limit`` frames at the latest.
+
+    A shot somewhat longer than ``limit`` is halved, so that no tiny group is left at its end; for this up to half a
+    group is read ahead.
+    """
+    detector, waiting, shot = ShotDetector(), deque[TimedPicture](), list[TimedPicture]()
+
+    def settle(verdicts: list[bool]) -> Iterator[list[TimedPicture]]:
+        for starts in verdicts:
+            if starts and shot:
+                yield from drain()
+            shot.append(waiting.popleft())
+            if len(shot) >= limit + (limit + 1) // 2:
+                yield shot[:limit]
+                del shot[:limit]
+
+    def drain() -> Iterator[list[TimedPicture]]:
+        if len(shot) > limit:
+            half = len(shot) // 2
+            yield shot[:half]
+            del shot[:half]
+        yield shot[:]
+        shot.clear()
+
+    for frame in frames:
+        waiting.append(frame)
+        yield from settle(detector.push(frame.picture))
+    yield from settle(detector.finish())
+    if shot:
+        yield from drain()
+
+
+def make_header(info: VideoInfo, config: EncoderConfig) -> Header:
+    """The stream's header for a source and a configuration."""
+    return Header(
+        width=info.width,
+        height=info.height,
+        source_width=info.source_width,
+        source_height=info.source_height,
+        fps=info.fps,
+        matrix=info.matrix,
+        profile=_PROFILE_IDS[config.profile],
+        seed=config.seed,
+    )
+
+
+def make_group(plan: GroupPlan, times: list[Fraction], fps: Fraction) -> Group:
+    """The coded form of a plan; timestamps are stored only where they leave the even grid."""
+    micros = tuple(round(t * 1_000_000) for t in times)
+    even = is_constant_rate([t - times[0] for t in times], fps)
+    return Group(
+        frames=len(times),
+        keys=plan.keys,
+        codec=plan.codec,
+        key_width=plan.key_size[0],
+        key_height=plan.key_size[1],
+        pictures=plan.pictures,
+        motion=plan.motion,
+        times=None if even else micros,
+    )
+
+
+def _add_group(report: EncodeReport, plan: GroupPlan) -> None:
+    frames = len(plan.reconstruction)
+    before, report.frames = report.frames, report.frames + frames
+    report.psnr_y = (report.psnr_y * before + plan.verdict.psnr * frames) / report.frames
+    report.ms_ssim = (report.ms_ssim * before + plan.verdict.ms_ssim * frames) / report.frames
+    report.layers["pictures"] += len(plan.pictures)
+    report.layers["motion"] += len(plan.motion)
+    for segment in plan.segments:
+        name = segment.mode if segment.length > 2 else "plain"
+        report.modes[name] = report.modes.get(name, 0) + 1
+    report.groups.append(
+        {
+            "frames": frames,
+            "spacing": plan.spacing,
+            "key_size": list(plan.key_size),
+            "quality": plan.quality,
+            "pictures": len(plan.pictures),
+            "motion": len(plan.motion),
+            "trajectories": sum(len(s.anchors) for s in plan.segments),
+            "psnr_y": round(plan.verdict.psnr, 3),
+            "ms_ssim": round(plan.verdict.ms_ssim, 5),
+            "fits": plan.fits,
+            "trials": plan.trials,
+        }
+    )
+
+
+def _close_report(report: EncodeReport, total: int, budget: Budget, info: VideoInfo) -> None:
+    if report.frames == 0:
+        raise VideoError("the source has no frames: expected at least one")
+    report.bytes = total
+    report.layers["overhead"] = total - report.layers["pictures"] - report.layers["motion"]
+    report.bpp = 8 * total / (info.width * info.height * report.frames)
+    report.kbps = 8 * total * float(info.fps) / report.frames / 1000
+    report.target_bytes = budget.target(report.frames)
+    if report.target_bytes is None:
+        return
+    share = total / report.target_bytes
+    if share > 1:
+        report.note = (
+            f"{share - 1:.1%} above the target: the coarsest key pictures of this material take more; "
+            "ask for a higher rate or a smaller --size"
+        )
+    elif share < 0.95:
+        finest = all(g["quality"] <= 4.5 for g in report.groups)
+        why = "the finest quality needs no more" if finest else "the picture codec's next finer step would exceed it"
+        report.note = f"{1 - share:.1%} below the target: {why}"
