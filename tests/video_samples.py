@@ -11,15 +11,13 @@ import numpy as np
 
 from tgvc.types import Picture, VideoInfo, join_planes
 
-TICK = Fraction(1, 60000)
-
 
 def smooth_picture(index: int, width: int = 96, height: int = 64) -> Picture:
-    """A coloured gradient that drifts with the index: I420, 16..235."""
+    """A coloured gradient that drifts with the index: I420, every colour within RGB."""
     y, x = np.mgrid[:height, :width]
-    luma = 125 + 80 * np.sin((x + 3 * index) / 17) * np.cos(y / 13)
-    chroma_u = 128 + 50 * np.sin((x[::2, ::2] - 2 * index) / 29)
-    chroma_v = 128 + 50 * np.cos(y[::2, ::2] / 31 + index / 9)
+    luma = 125 + 55 * np.sin((x + 11 * index) / 17) * np.cos(y / 13)
+    chroma_u = 128 + 28 * np.sin((x[::2, ::2] - 2 * index) / 29)
+    chroma_v = 128 + 28 * np.cos(y[::2, ::2] / 31 + index / 9)
     return join_planes(*(np.rint(p).astype(np.uint8) for p in (luma, chroma_u, chroma_v)))
 
 
@@ -59,7 +57,7 @@ def make_clip(
         stream.width, stream.height = frames[0].width, frames[0].height
         stream.pix_fmt = pixels or frames[0].format.name
         context = stream.codec_context
-        context.time_base = TICK
+        tick = context.time_base = 1 / fps if times is None else Fraction(1, 60000)
         context.colorspace, context.color_range = matrix, colour_range
         if sample_aspect is not None:
             context.sample_aspect_ratio = sample_aspect
@@ -67,9 +65,9 @@ def make_clip(
             stream.set_display_rotation(rotation, hflip=mirrored)
         for number, frame in enumerate(frames):
             time = number / fps if times is None else times[number]
-            frame.time_base, frame.pts = TICK, round(time / TICK)
+            frame.time_base, frame.pts = tick, round(time / tick)
             frame.colorspace, frame.color_range = matrix, colour_range
-            frame.duration = round(1 / fps / TICK)
+            frame.duration = round(1 / fps / tick)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path

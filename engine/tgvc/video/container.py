@@ -145,7 +145,7 @@ class ContainerSource:
         """Refuse a Matroska file whose tail is missing: libav reads it as if it ended there."""
         if "matroska" not in container.format.name or not container.duration:
             return
-        declared_s = Fraction(container.duration + (container.start_time or 0), av.time_base)
+        declared_s = Fraction(container.duration, av.time_base)
         if end_s + _MISSING_TAIL_S < declared_s:
             why = f"the file ends after {float(end_s):.2f} s of {float(declared_s):.2f} s"
             self._refuse(number, why)

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 from av.filter import Graph
@@ -67,6 +68,7 @@ class ContainerTarget:
         options: options of the encoder, over the defaults of this module.
 
     Raises:
+        ConfigError: an encoder or an option that does not exist.
         VideoError: the file cannot be made, or the container does not take the encoder.
     """
 
@@ -83,6 +85,7 @@ class ContainerTarget:
         self._tick = _GIF_TICK if suffix == ".gif" else time_base(info.fps)
         self._period = max(1, round(1 / (info.fps * self._tick)))
         self._last = -1
+        _check_encoder(codec)
         with translated(f"{path}: cannot be written"):
             self._pending.open("xb").close()
         try:
@@ -97,11 +100,8 @@ class ContainerTarget:
             raise
 
     def _start(self, codec: str, options: dict[str, str], info: VideoInfo, size: tuple[int, int]) -> None:
-        stream = self._container.add_stream(codec, rate=info.fps, options=options)
-        if not isinstance(stream, VideoStream):
-            raise ConfigError(f"codec={codec}: expected an encoder of video")
-        self._stream = stream
-        context = stream.codec_context
+        self._stream = cast("VideoStream", self._container.add_stream(codec, rate=info.fps, options=options))
+        context = self._stream.codec_context
         context.width, context.height = size
         context.pix_fmt = self._pixels
         context.time_base = self._tick
@@ -180,6 +180,15 @@ class GifTarget(ContainerTarget):
                 painted = self._graph.vpull()
                 painted.time_base = self._tick
                 self._encode(painted)
+
+
+def _check_encoder(codec: str) -> None:
+    try:
+        kind = av.Codec(codec, "w").type
+    except ValueError as fault:
+        raise ConfigError(f"codec={codec}: not an encoder that libav has here") from fault
+    if kind != "video":
+        raise ConfigError(f"codec={codec}: an encoder of {kind}, expected one of video")
 
 
 def _palette_graph(size: tuple[int, int]) -> Graph:

@@ -117,8 +117,8 @@ def frame_orientation(frame: av.VideoFrame) -> Orientation | None:
 
     PyAV lists no side data at all of a frame that carries a kind which it does not know, such as Exif.
     """
-    entries: Any = frame.side_data  # declared as a mapping of names; by number it gives the entries
     try:
+        entries: Any = frame.side_data  # declared as a mapping of names; by number it gives the entries
         matrices = [entries[i] for i in range(len(entries)) if entries[i].type.name == "DISPLAYMATRIX"]
     except ValueError:
         return None

@@ -63,7 +63,7 @@ def parse_header(line: bytes, name: str) -> Y4mHeader:
     fields = {f[:1]: f[1:] for f in line[len(MAGIC) :].decode("ascii", "replace").split() if not f.startswith("X")}
     pixels = _PIXELS.get(fields.get("C", "420"))
     if pixels is None:
-        raise VideoError(f"{name}: y4m field C{fields['C']}: expected one of {' '.join(sorted(_PIXELS))}")
+        raise VideoError(f"{name}: y4m field C{fields['C']}: expected 411, 420, 422, 444 or mono, 8 to 16 bits")
     sides = []
     for letter in "WH":
         text = fields.get(letter, "")
