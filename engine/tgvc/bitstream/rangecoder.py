@@ -21,7 +21,7 @@ TOP = 1 << 32
 BOTTOM = 1 << 24
 SETTLED = 126  # observations after which a context's rate stops falling
 RATES = tuple(131072 // (2 * n + 3) for n in range(SETTLED + 1))  # 65536 / (n + 1.5), rounded down
-MAX_BITS = 24  # `uint` codes 0 .. 2**24 - 1
+MAX_BITS = 32  # `uint` codes 0 .. 2**32 - 1
 TAIL = 4  # bytes that a reader may imagine beyond the end: all zero
 
 
@@ -70,7 +70,7 @@ class BitWriter:
         raise NotImplementedError
 
     def uint(self, contexts: NumberContexts, value: int) -> None:
-        """Write 0 <= value < 2**24: its length in bits in unary, then the bits below the leading one."""
+        """Write 0 <= value < 2**32: its length in bits in unary, then the bits below the leading one."""
         bits = value.bit_length()
         if value < 0 or bits > MAX_BITS:
             raise ValueError(f"value={value}: expected 0..{(1 << MAX_BITS) - 1}")
@@ -86,7 +86,7 @@ class BitWriter:
             self.bits_raw(value & ((1 << (bits - 2)) - 1), bits - 2)
 
     def sint(self, contexts: NumberContexts, value: int) -> None:
-        """Write -2**24 < value < 2**24: `uint` of the magnitude, then the sign of a non-zero one."""
+        """Write -2**32 < value < 2**32: `uint` of the magnitude, then the sign of a non-zero one."""
         self.uint(contexts, abs(value))
         if value:
             if contexts.sign is None:

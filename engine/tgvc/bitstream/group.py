@@ -1,0 +1,190 @@
+"""A group: a closed run of frames that can be decoded on its own, as the payload of one chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+
+from tgvc.bitstream.fields import FieldReader, varint
+from tgvc.bitstream.motion import MAX_LENGTH
+from tgvc.bitstream.rangecoder import NumberContexts, RangeDecoder, RangeEncoder
+from tgvc.errors import BitstreamError, ConfigError
+
+MAX_FRAMES = 4096
+MAX_GAP = MAX_LENGTH - 1  # frames from one key to the next
+MAX_KEY_SIDE = 8192
+MAX_TOOLS = 63
+MAX_STEP = (1 << 31) - 1  # longest time from one frame to the next, microseconds: 35 minutes
+_TOOLS, _HIDDEN, _TIMES, _MOTION, _FINE = (1 << i for i in range(5))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """One closed group of frames, pictures and motion as coded bytes.
+
+    ``frames``: coded frames, 1..4096. ``keys``: frame numbers in the group that are key pictures, from 0 to the last
+    frame, at most 32 apart. ``codec``: number of the picture codec. ``key_width, key_height``: coded size of the key
+    pictures in px, even. ``pictures, motion``: the two layers. ``tools``: parameters of the decoder's tools, up to 63
+    bytes. ``hide_head, hide_tail``: frames at either end that are decoded and not shown. ``times``: time of each frame
+    in microseconds, increasing, where it is not constant; only differences are stored, so read back it starts at 0.
+    """
+
+    frames: int
+    keys: tuple[int, ...]
+    codec: int
+    key_width: int
+    key_height: int
+    pictures: bytes
+    motion: bytes = b""
+    tools: bytes = b""
+    hide_head: int = 0
+    hide_tail: int = 0
+    times: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.frames <= MAX_FRAMES:
+            raise ConfigError(f"frames={self.frames}: expected 1..{MAX_FRAMES} in a group")
+        gaps = [b - a for a, b in pairwise(self.keys)]
+        if not self.keys or self.keys[0] != 0 or self.keys[-1] != self.frames - 1:
+            raise ConfigError(f"keys={self.keys}: expected from 0 to the last frame, {self.frames - 1}")
+        if any(not 1 <= gap <= MAX_GAP for gap in gaps):
+            raise ConfigError(f"keys={self.keys}: expected increasing, at most {MAX_GAP} apart")
+        if not 0 <= self.codec <= 255:
+            raise ConfigError(f"codec={self.codec}: expected 0..255")
+        if any(side % 2 or not 2 <= side <= MAX_KEY_SIDE for side in (self.key_width, self.key_height)):
+            raise ConfigError(f"key size={self.key_width}x{self.key_height}: expected even sides up to {MAX_KEY_SIDE}")
+        if len(self.tools) > MAX_TOOLS:
+            raise ConfigError(f"tools: got {len(self.tools)} bytes, expected at most {MAX_TOOLS}")
+        if min(self.hide_head, self.hide_tail) < 0 or self.hide_head + self.hide_tail >= self.frames:
+            raise ConfigError(f"hidden={self.hide_head}+{self.hide_tail}: expected to leave a frame of {self.frames}")
+        if self.times is not None:
+            _check_times(self.times, self.frames)
+
+    @property
+    def shown(self) -> int:
+        """Frames that are shown."""
+        return self.frames - self.hide_head - self.hide_tail
+
+
+def pack_group(group: Group, fps: Fraction) -> bytes:
+    """A group as the payload of a chunk; ``fps`` is the header's, from which uneven times are told."""
+    fine = bool(group.key_width % 8 or group.key_height % 8)
+    hidden = bool(group.hide_head or group.hide_tail)
+    flags = _TOOLS * bool(group.tools) | _HIDDEN * hidden | _TIMES * (group.times is not None)
+    flags |= _MOTION * bool(group.motion) | _FINE * fine
+    unit = 2 if fine else 8
+    out = bytes([flags]) + varint(group.frames) + _pack_keys(group.keys)
+    out += bytes([group.codec]) + varint(group.key_width // unit) + varint(group.key_height // unit)
+    if group.tools:
+        out += bytes([len(group.tools)]) + group.tools
+    if hidden:
+        out += varint(group.hide_head) + varint(group.hide_tail)
+    if group.times is not None:
+        out += _pack_times(group.times, fps)
+    if group.motion:
+        out += varint(len(group.motion)) + group.motion
+    return out + group.pictures
+
+
+def parse_group(data: bytes, fps: Fraction, offset: int) -> Group:
+    """The inverse of `pack_group`; ``offset`` is where the payload lies in the stream.
+
+    Raises:
+        BitstreamError: bytes that no writer makes.
+    """
+    reader = FieldReader(data, "group", offset)
+    flags = reader.byte("flags", 2 * _FINE - 1)
+    frames = reader.varint("frames", 1, MAX_FRAMES)
+    keys = _parse_keys(reader, frames)
+    codec = reader.byte("codec")
+    unit = 2 if flags & _FINE else 8
+    width, height = (unit * reader.varint(name, 1, MAX_KEY_SIDE // unit) for name in ("key width", "key height"))
+    tools = reader.take("tools", reader.byte("length of tools", MAX_TOOLS)) if flags & _TOOLS else b""
+    head = reader.varint("hidden head", 0, frames - 1) if flags & _HIDDEN else 0
+    tail = reader.varint("hidden tail", 0, frames - 1 - head) if flags & _HIDDEN else 0
+    times = _parse_times(reader, frames, fps) if flags & _TIMES else None
+    motion = reader.take("motion", reader.varint("length of motion")) if flags & _MOTION else b""
+    return Group(
+        frames=frames,
+        keys=keys,
+        codec=codec,
+        key_width=width,
+        key_height=height,
+        pictures=reader.rest(),
+        motion=motion,
+        tools=tools,
+        hide_head=head,
+        hide_tail=tail,
+        times=times,
+    )
+
+
+def uniform_keys(frames: int, spacing: int) -> tuple[int, ...]:
+    """Keys 0, spacing, 2 * spacing ... and always the last frame."""
+    return (*range(0, frames - 1, spacing), frames - 1)
+
+
+def _pack_keys(keys: tuple[int, ...]) -> bytes:
+    spacing = keys[1] - keys[0] if len(keys) > 1 else 1
+    if keys == uniform_keys(keys[-1] + 1, spacing):
+        return bytes([spacing])
+    return b"\0" + bytes(b - a for a, b in pairwise(keys))
+
+
+def _parse_keys(reader: FieldReader, frames: int) -> tuple[int, ...]:
+    spacing = reader.byte("key spacing", MAX_GAP)
+    if spacing:
+        return uniform_keys(frames, spacing)
+    keys = [0]
+    while keys[-1] < frames - 1:
+        gap = reader.byte("gap of keys", min(MAX_GAP, frames - 1 - keys[-1]))
+        if not gap:
+            raise reader.error("gap of keys=0: expected at least 1")
+        keys.append(keys[-1] + gap)
+    return tuple(keys)
+
+
+def _check_times(times: Sequence[int], frames: int) -> None:
+    if len(times) != frames:
+        raise ConfigError(f"times: got {len(times)}, expected {frames}, one per frame")
+    gaps = [b - a for a, b in pairwise(times)]
+    if any(not 1 <= gap <= MAX_STEP for gap in gaps):
+        raise ConfigError(f"times: expected increasing, by at most {MAX_STEP} microseconds")
+
+
+def _pack_times(times: Sequence[int], fps: Fraction) -> bytes:
+    """The unit of time, then how each frame's duration differs from the one before, range coded."""
+    gaps = [b - a for a, b in pairwise(times)]
+    unit = math.gcd(*gaps) or 1
+    encoder, contexts = RangeEncoder(), NumberContexts.fresh(12, 6, signed=True)
+    last = _even_gap(fps, unit)
+    for gap in gaps:
+        encoder.sint(contexts, gap // unit - last)
+        last = gap // unit
+    data = encoder.finish()
+    return varint(unit) + varint(len(data)) + data
+
+
+def _parse_times(reader: FieldReader, frames: int, fps: Fraction) -> tuple[int, ...]:
+    unit = reader.varint("unit of time", 1, MAX_STEP)
+    decoder = RangeDecoder(reader.take("times", reader.varint("length of times")))
+    contexts = NumberContexts.fresh(12, 6, signed=True)
+    times, last = [0], _even_gap(fps, unit)
+    try:
+        for _ in range(frames - 1):
+            last += decoder.sint(contexts)
+            if not 1 <= last * unit <= MAX_STEP:
+                raise BitstreamError(f"a frame of {last * unit} microseconds, expected 1..{MAX_STEP}")
+            times.append(times[-1] + last * unit)
+        decoder.finish()
+    except BitstreamError as error:
+        raise reader.error(f"times: {error}") from error
+    return tuple(times)
+
+
+def _even_gap(fps: Fraction, unit: int) -> int:
+    """What the first frame's duration is told from: an even rate's, in the group's unit, at most `MAX_STEP`."""
+    return min(round(1_000_000 / (fps * unit)), MAX_STEP)
