@@ -563,6 +563,20 @@ def test_only_folders_take_a_rate(tmp_path):
             open_video(source, fps=10)
 
 
+def test_tags_that_are_not_utf8_do_no_harm(tmp_path):
+    clip = tmp_path / "a.mkv"
+    with av.open(str(clip), "w") as container:
+        container.metadata["title"] = "QQQQQQQQ"
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        container.mux(stream.encode(i420_frames(1)[0]))
+        container.mux(stream.encode(None))
+    data = clip.read_bytes()
+    assert b"QQQQQQQQ" in data
+    clip.write_bytes(data.replace(b"QQQQQQQQ", b"\xff\xe4\xf6\xfc\xff\xff\xff\xff"))
+    assert len(read(clip)[1]) == 1
+
+
 def test_libavs_log_settings_are_left_alone(tmp_path):
     before = av.logging.get_level()
     try:

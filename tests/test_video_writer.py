@@ -211,7 +211,7 @@ def test_scaling_is_lanczos_both_ways(tmp_path):
     half = read(write(tmp_path / "a.y4m", [picture], info_of(192, 128)), size=(96, 64))[1][0].picture
     _, pictures = read(write(tmp_path / "b.y4m", [half], size=(192, 128)))
     inner = np.s_[8:120, 8:184]
-    # Waves of 7 px survive being halved and doubled: 56 dB with Lanczos, 29 dB with bicubic, 21 dB with bilinear filters.
+    # Waves of 7 px survive being halved and doubled: 56 dB with Lanczos, 29 dB with bicubic, 21 dB with bilinear.
     assert psnr(pictures[0].picture[inner], picture[inner]) > 50
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, cast
 
 import av
 from av.container import InputContainer
@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from tgvc.errors import VideoError
 from tgvc.video.colour import tag_full_range
 from tgvc.video.faults import LIBAV_FAULTS, reason, translated
-from tgvc.video.geometry import Orientation, frame_orientation
+from tgvc.video.geometry import frame_orientation
 from tgvc.video.sources import DEFAULT_FPS, ByteSource, SourceFrame
 
 _Result = TypeVar("_Result")
@@ -24,6 +24,13 @@ _FASTEST_FPS = 1000
 _READ_BYTES = 1 << 18
 # Sound may end a little before the duration that a Matroska header declares (codec padding).
 _MISSING_TAIL_S = Fraction(1, 4)
+
+
+def open_container(data: Any, **arguments: Any) -> InputContainer:
+    """``av.open`` for reading, without its objection to tags that are not UTF-8."""
+    if int(av.__version__.split(".")[0]) < 19:  # later releases have dropped the objection and the argument
+        arguments["metadata_errors"] = "replace"
+    return cast("InputContainer", av.open(data, "r", **arguments))
 
 
 class ContainerSource:
@@ -75,7 +82,7 @@ class ContainerSource:
                         tag_full_range(frame)
                     base = frame.time_base or stream.time_base
                     time = None if frame.pts is None or base is None else frame.pts * base
-                    yield SourceFrame(time, frame, frame_orientation(frame) or Orientation.of_angle(frame.rotation))
+                    yield SourceFrame(time, frame, frame_orientation(frame))
                     number += 1
             self._check_end(container, end_s, number)
         finally:
@@ -87,9 +94,7 @@ class ContainerSource:
         if isinstance(self._data, ByteSource) and self._data.seekable():
             self._data.seek(0)
         options = {"protocol_whitelist": "file"} if isinstance(self._data, str) else {}
-        container = self._step(
-            lambda: av.open(self._data, "r", options=options, metadata_errors="replace", buffer_size=_READ_BYTES), None
-        )
+        container = self._step(lambda: open_container(self._data, options=options, buffer_size=_READ_BYTES), None)
         if not container.streams.video:
             container.close()
             raise VideoError(f"{self.name}: holds no video, expected a file with a video stream")
@@ -116,10 +121,10 @@ class ContainerSource:
             return None
         with self._open() as container:
             stream = container.streams[index]
+            tick = stream.time_base or Fraction(0)
             times = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
-        if len(times) < 2 or times[0] == times[-1] or stream.time_base is None:
-            return None
-        return Fraction((len(times) - 1) / ((times[-1] - times[0]) * stream.time_base)).limit_denominator(1001)
+        length_s = (times[-1] - times[0]) * tick if times else 0
+        return ((len(times) - 1) / length_s).limit_denominator(1001) if length_s else None
 
     def _step(self, action: Callable[[], _Result], number: int | None) -> _Result:
         """The result of one call into libav; faults name the frame, or the whole source before the first one."""

@@ -9,9 +9,9 @@ import av
 
 from tgvc.errors import TgvcError, VideoError
 
-# PyAV adds plain builtins to its own family: ValueError and TypeError for what libav cannot express, OSError for files,
-# MemoryError for pictures that do not fit, NotImplementedError for formats it does not wrap.
-LIBAV_FAULTS = (av.FFmpegError, OSError, ValueError, TypeError, MemoryError, NotImplementedError)
+# PyAV adds plain builtins to its own family: ValueError for what libav cannot express, OSError for files, MemoryError
+# for pictures that do not fit, NotImplementedError for formats that it does not wrap. TypeError would be a bug of ours.
+LIBAV_FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, NotImplementedError)
 
 
 def reason(fault: BaseException) -> str:

@@ -112,16 +112,13 @@ class Orientation:
         return np.ascontiguousarray(turned[::-1] if self.mirror_y else turned)
 
 
-def frame_orientation(frame: av.VideoFrame) -> Orientation | None:
-    """The turn that a frame's display matrix asks for; None if PyAV cannot tell.
-
-    PyAV lists no side data at all of a frame that carries a kind which it does not know, such as Exif.
-    """
+def frame_orientation(frame: av.VideoFrame) -> Orientation:
+    """The turn that a frame's display matrix asks for."""
     try:
         entries: Any = frame.side_data  # declared as a mapping of names; by number it gives the entries
         matrices = [entries[i] for i in range(len(entries)) if entries[i].type.name == "DISPLAYMATRIX"]
-    except ValueError:
-        return None
+    except ValueError:  # PyAV lists none of the side data if it does not know the kind of one
+        return Orientation.of_angle(frame.rotation)
     return (
         Orientation.of_matrix(tuple(np.frombuffer(bytes(matrices[0]), np.int32).tolist()))
         if matrices

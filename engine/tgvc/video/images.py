@@ -13,8 +13,9 @@ from PIL import ExifTags, Image
 
 from tgvc.errors import ConfigError, VideoError
 from tgvc.video.colour import Scaler, tag_full_range
+from tgvc.video.container import open_container
 from tgvc.video.faults import translated
-from tgvc.video.geometry import Orientation, frame_orientation
+from tgvc.video.geometry import Orientation
 from tgvc.video.pending import pending_path
 from tgvc.video.sources import SourceFrame
 
@@ -68,7 +69,7 @@ class ImageSource:
         for number, path in enumerate(self._paths):
             with translated(f"{path}: frame {number} cannot be decoded"), path.open("rb") as file:
                 frame = self._decode(path, file)
-                orientation = frame_orientation(frame) or _exif_orientation(path)
+                orientation = _exif_orientation(path)
             shown = orientation.shown_size(frame.width, frame.height)
             size = size or shown
             if shown != size:
@@ -79,7 +80,7 @@ class ImageSource:
     @staticmethod
     def _decode(path: Path, file: object) -> av.VideoFrame:
         # A file object, not a path: libav would take % in a name for a numbered sequence.
-        with av.open(file, "r", metadata_errors="replace") as container:
+        with open_container(file) as container:
             for frame in container.decode(video=0):
                 return tag_full_range(frame) if frame.format.name.startswith("gray") else frame
         raise VideoError(f"{path}: holds no picture")
@@ -89,7 +90,8 @@ def _exif_orientation(path: Path) -> Orientation:
     """The turn of Exif's orientation tag, whose values 1 to 8 are the eight right-angle cases."""
     try:
         with Image.open(path) as image:
-            tag = image.getexif().get(ExifTags.Base.Orientation, 1)
+            # Asked for tags that it has not met in the head of a file, Pillow would decode all of it.
+            tag = image.getexif().get(ExifTags.Base.Orientation, 1) if "exif" in image.info else 1
     except Image.DecompressionBombError as fault:
         raise VideoError(f"{path}: too large a picture ({fault})") from fault
     mirrors = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
