@@ -99,7 +99,8 @@ class Reader:
     Raises:
         BitstreamError: not a .tgvc stream, or a damaged header. Later, from every method: a damaged chunk.
 
-    ``header`` is there from the start, ``meta`` once the first group has been read; ``position`` counts the bytes read.
+    ``header`` is there from the start, ``meta`` once the first group has been read. ``layers``: bytes that iteration has
+    read so far, by layer: ``header``, ``pictures``, ``motion``, ``overhead`` (everything else).
     """
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -111,14 +112,20 @@ class Reader:
         self.header = parse_header(start)
         self.header_bytes = len(start)
         self.position = len(start)
+        self.layers = {"header": len(start), "pictures": 0, "motion": 0, "overhead": 0}
         self.meta: dict[str, str] = {}
         self._entries: list[GroupEntry] | None = None
 
     def __iter__(self) -> Iterator[Group]:
         """The groups from here on, each as soon as its bytes are there."""
         for chunk in self._chunks():
+            self.layers["overhead"] += self.position - chunk.offset
             if chunk.tag == GROUP:
-                yield parse_group(chunk.payload, self.header.fps, chunk.start)
+                group = parse_group(chunk.payload, self.header.fps, chunk.start)
+                for layer, data in (("pictures", group.pictures), ("motion", group.motion)):
+                    self.layers[layer] += len(data)
+                    self.layers["overhead"] -= len(data)
+                yield group
 
     def index(self) -> list[GroupEntry]:
         """Where all groups are: from the index if there is a sound one, else by hopping from chunk to chunk.
@@ -151,17 +158,15 @@ class Reader:
         return group
 
     def _chunks(self) -> Iterator[_Chunk]:
-        """All chunks from here on but the index, in an order that a writer writes them in."""
+        """All chunks from here on; the index has to be the last."""
         some = self.position > self.header_bytes
         while (chunk := self._next_chunk()) is not None:
             if chunk.tag == META:
                 self.meta |= _parse_meta(chunk)
-            if chunk.tag == INDEX:
-                if self._take(1):
-                    raise BitstreamError(f"index, byte {self.position}: the stream goes on after its index")
-                break
             some = some or chunk.tag == GROUP
             yield chunk
+            if chunk.tag == INDEX and self._take(1):
+                raise BitstreamError(f"index, byte {self.position - 1}: the stream goes on after its index")
         if not some:
             raise TruncatedError(f"group, byte {self.position}: the stream ends before its first group")
 

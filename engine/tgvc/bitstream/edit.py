@@ -1,4 +1,4 @@
-"""Streams to streams without coding anything again: trim, concatenate, count."""
+"""Streams to streams without coding anything again: trim and concatenate."""
 
 from __future__ import annotations
 
@@ -63,18 +63,6 @@ def concatenate(sources: Sequence[BinaryIO], target: BinaryIO) -> int:
         for group in reader:
             writer.write(group)
     return writer.finish()
-
-
-def layer_bytes(source: BinaryIO) -> dict[str, int]:
-    """Bytes of a whole stream by layer: ``header``, ``pictures``, ``motion``, ``overhead`` (all else), ``total``."""
-    reader = Reader(source)
-    pictures = motion = 0
-    for group in reader:
-        pictures += len(group.pictures)
-        motion += len(group.motion)
-    header, total = reader.header_bytes, reader.position
-    overhead = total - header - pictures - motion
-    return {"header": header, "pictures": pictures, "motion": motion, "overhead": overhead, "total": total}
 
 
 def _hide(group: Group, head: int, tail: int) -> Group:
