@@ -16,7 +16,6 @@ from tgvc.errors import VideoError
 from tgvc.output import open_output
 from tgvc.planning.budget import Budget
 from tgvc.planning.group import GroupPlan, GroupPlanner
-from tgvc.planning.semantic import SemanticPlanner
 from tgvc.types import Picture, VideoInfo
 from tgvc.video.reader import TimedPicture, is_constant_rate, open_video
 
@@ -63,7 +62,9 @@ class Encoder:
         self.config = config or EncoderConfig()
         self.threads = threads
 
-    def encode(self, source: Any, target: Any, on_progress: Progress | None = None, on_group: OnGroup | None = None) -> EncodeReport:
+    def encode(
+        self, source: Any, target: Any, on_progress: Progress | None = None, on_group: OnGroup | None = None
+    ) -> EncodeReport:
         """Encode a video.
 
         Args:
@@ -106,6 +107,8 @@ class Encoder:
 
     def _planner(self) -> GroupPlanner:
         if self.config.profile == "tgvc":
+            from tgvc.planning.semantic import SemanticPlanner  # needs the extra `cluster`
+
             return SemanticPlanner(self.config.effort, self.threads, seed=self.config.seed)
         return GroupPlanner(self.config.effort, self.threads)
 

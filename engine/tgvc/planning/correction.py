@@ -64,9 +64,13 @@ def _basis(terms: int, span: FloatArray) -> FloatArray:
     return np.stack([*fields, span])
 
 
-def _register(original: FloatArray, straight: FloatArray, basis: FloatArray, start: FloatArray, steps: int) -> FloatArray:
+def _register(
+    original: FloatArray, straight: FloatArray, basis: FloatArray, start: FloatArray, steps: int
+) -> FloatArray:
     """Gauss-Newton: unknowns x (m,) so that ``straight(p - sum x_i basis_i(p))`` matches the original."""
-    gradient = np.stack([cv2.Sobel(straight, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(straight, cv2.CV_32F, 0, 1, scale=1 / 8)], -1)
+    gradient = np.stack(
+        [cv2.Sobel(straight, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(straight, cv2.CV_32F, 0, 1, scale=1 / 8)], -1
+    )
     flat = basis.reshape(len(basis), -1, 2)
     x = start.astype(np.float64)
     for _ in range(steps):
@@ -81,23 +85,28 @@ def _register(original: FloatArray, straight: FloatArray, basis: FloatArray, sta
     return x.astype(np.float32)
 
 
-def fit_model(view: SegmentView, terms: int) -> Fit:
+def fit_model(view: SegmentView, terms: int, chained: bool = False) -> Fit:
     """Best global correction of each frame.
 
     Args:
         view: the segment.
         terms: bilinear terms used, 1 (translation), 3 (affine) or 4; the phase is always fitted too.
+        chained: start each frame from the one before it, for displacements that grow with time.
 
     Returns:
         Unquantised weights; unused terms are 0.
     """
     n, h, w = view.originals.shape
     model, phase = np.zeros((n, 4, 2), np.float32), np.zeros(n, np.float32)
+    x = np.zeros(2 * terms + 1, np.float32)
     for t in range(n):
-        x = np.zeros(2 * terms + 1, np.float32)
+        x = x if chained else np.zeros(2 * terms + 1, np.float32)
         for factor, steps in ((4, 3), (2, 3), (1, 2)):
             size = (w // factor, h // factor)
-            small = [cv2.resize(p, size, interpolation=cv2.INTER_AREA) for p in (view.originals[t], view.straight[t], view.spans[t])]
+            small = [
+                cv2.resize(p, size, interpolation=cv2.INTER_AREA)
+                for p in (view.originals[t], view.straight[t], view.spans[t])
+            ]
             # unknowns are displacements in cells of the full view: smaller planes move by less
             x = _register(small[0], small[1], _basis(terms, small[2]) / np.float32(factor), x, steps)
         model[t, :terms] = x[:-1].reshape(terms, 2) * CELL
@@ -151,23 +160,36 @@ def find_candidates(view: SegmentView, bends: list[FloatArray], limit: int) -> C
     wanted = np.zeros((n, rows, columns, 2), np.float32)
     for t in range(n):
         bent = _resample(view.straight[t], bends[t])
-        rest = measure_flow(np.asarray(view.originals[t] + 0.5, np.uint8), np.asarray(np.clip(bent + 0.5, 0, 255), np.uint8))
+        rest = measure_flow(
+            np.asarray(view.originals[t] + 0.5, np.uint8), np.asarray(np.clip(bent + 0.5, 0, 255), np.uint8)
+        )
         rest = cv2.GaussianBlur(rest, (0, 0), 3)
         better = (view.originals[t] - bent) ** 2 - (view.originals[t] - _resample(bent, rest)) ** 2
         crop = (slice(0, rows * _BLOCK), slice(0, columns * _BLOCK))
         gain += better[crop].reshape(rows, _BLOCK, columns, _BLOCK).sum((1, 3))
         total = bends[t] + rest
         wanted[t] = -np.median(
-            total[crop].reshape(rows, _BLOCK, columns, _BLOCK, 2).transpose(0, 2, 1, 3, 4).reshape(rows, columns, -1, 2), 2
+            total[crop]
+            .reshape(rows, _BLOCK, columns, _BLOCK, 2)
+            .transpose(0, 2, 1, 3, 4)
+            .reshape(rows, columns, -1, 2),
+            2,
         ) - _model_at_blocks(bends[t], rows, columns)
     support = cv2.blur(gain, (3, 3), borderType=cv2.BORDER_CONSTANT) * 9
     order = [i for i in np.argsort(-(gain + 0.5 * support), axis=None)[:limit] if gain.flat[i] > 0]
-    centres = np.asarray([((i % columns) * _BLOCK + _BLOCK / 2 - 0.5, (i // columns) * _BLOCK + _BLOCK / 2 - 0.5) for i in order], np.float32).reshape(-1, 2)
+    centres = np.asarray(
+        [((i % columns) * _BLOCK + _BLOCK / 2 - 0.5, (i // columns) * _BLOCK + _BLOCK / 2 - 0.5) for i in order],
+        np.float32,
+    ).reshape(-1, 2)
     middle = n // 2
     anchors = centres + ops.sample_field(view.to_first[middle], centres) if len(order) else centres
-    tracks = np.stack([wanted[:, i // columns, i % columns] for i in order]) if order else np.zeros((0, n, 2), np.float32)
+    tracks = (
+        np.stack([wanted[:, i // columns, i % columns] for i in order]) if order else np.zeros((0, n, 2), np.float32)
+    )
     return Candidates(
-        np.asarray((anchors + 0.5) * CELL - 0.5, np.float32), np.asarray(tracks * CELL, np.float32), gain.ravel()[order].astype(np.float32)
+        np.asarray((anchors + 0.5) * CELL - 0.5, np.float32),
+        np.asarray(tracks * CELL, np.float32),
+        gain.ravel()[order].astype(np.float32),
     )
 
 
@@ -177,7 +199,9 @@ def _model_at_blocks(bend: FloatArray, rows: int, columns: int) -> FloatArray:
     return -bend[half : rows * _BLOCK : _BLOCK, half : columns * _BLOCK : _BLOCK][:rows, :columns]
 
 
-def spread_tracks(centres: list[FloatArray], tracks: FloatArray, bends: list[FloatArray], reach_px: float = REACH_PX) -> list[FloatArray]:
+def spread_tracks(
+    centres: list[FloatArray], tracks: FloatArray, bends: list[FloatArray], reach_px: float = REACH_PX
+) -> list[FloatArray]:
     """Bends with trajectories added: ``centres`` n arrays (K, 2) cells, ``tracks`` (K, n, 2) px."""
     h, w = bends[0].shape[:2]
     return [

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from tgvc.bitstream.group import uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import encode_motion
 from tgvc.planning.judge import Verdict, judge, squared_errors
@@ -88,12 +89,6 @@ class GroupPlan:
         return self.verdict.merit - (penalty if self.fits else 4 * penalty)
 
 
-def uniform_keys(count: int, spacing: int) -> tuple[int, ...]:
-    """Keys 0, spacing, 2 * spacing ... and always the last frame."""
-    keys = list(range(0, count, spacing))
-    return tuple(keys if keys[-1] == count - 1 else [*keys, count - 1])
-
-
 def render_group(keys: Sequence[int], decoded: Sequence[Picture], segments: Sequence[SegmentMotion]) -> list[Picture]:
     """All frames of a group from decoded key pictures and motion, exactly as the decoder renders them."""
     generator = WarpGenerator()
@@ -124,7 +119,11 @@ class GroupPlanner:
         self.threads = threads
 
     def plan(
-        self, pictures: Sequence[Picture], budget: float | None, quality: float | None = None, keys: Sequence[int] | None = None,
+        self,
+        pictures: Sequence[Picture],
+        budget: float | None,
+        quality: float | None = None,
+        keys: Sequence[int] | None = None,
         on_step: Callable[[str], None] | None = None,
     ) -> GroupPlan:
         """Choose everything that one group sends.
@@ -170,8 +169,15 @@ class GroupPlanner:
         choice = best()
         final = self._finish(pictures, choice, tried[choice], budget, quality, keys)
         trials = [
-            {"spacing": c.spacing, "scale": str(c.scale), "bytes": p.size, "motion": len(p.motion), "quality": p.quality,
-             "psnr": round(p.verdict.psnr, 3), "ms_ssim": round(p.verdict.ms_ssim, 5)}
+            {
+                "spacing": c.spacing,
+                "scale": str(c.scale),
+                "bytes": p.size,
+                "motion": len(p.motion),
+                "quality": p.quality,
+                "psnr": round(p.verdict.psnr, 3),
+                "ms_ssim": round(p.verdict.ms_ssim, 5),
+            }
             for c, p in tried.items()
         ]
         return GroupPlan(**{**final.__dict__, "trials": trials})
@@ -193,7 +199,12 @@ class GroupPlanner:
             attempt(wanted)
 
     def _try(
-        self, pictures: Sequence[Picture], choice: _Choice, budget: float | None, quality: float | None, keys: Sequence[int] | None
+        self,
+        pictures: Sequence[Picture],
+        choice: _Choice,
+        budget: float | None,
+        quality: float | None,
+        keys: Sequence[int] | None,
     ) -> GroupPlan:
         """One candidate at the search preset, motion included."""
         chosen = tuple(keys) if keys is not None else uniform_keys(len(pictures), choice.spacing)
@@ -215,7 +226,12 @@ class GroupPlanner:
         return self._assemble(pictures, chosen, track, at, segments, budget)
 
     def _assemble(
-        self, pictures: Sequence[Picture], keys: tuple[int, ...], track: KeyTrack, quality: float, segments: list[SegmentMotion],
+        self,
+        pictures: Sequence[Picture],
+        keys: tuple[int, ...],
+        track: KeyTrack,
+        quality: float,
+        segments: list[SegmentMotion],
         budget: float | None,
     ) -> GroupPlan:
         motion = encode_motion(segments, anchor_grid(*track.full_size))
@@ -229,7 +245,12 @@ class GroupPlanner:
         )
 
     def _finish(
-        self, pictures: Sequence[Picture], choice: _Choice, plan: GroupPlan, budget: float | None, quality: float | None,
+        self,
+        pictures: Sequence[Picture],
+        choice: _Choice,
+        plan: GroupPlan,
+        budget: float | None,
+        quality: float | None,
         keys: Sequence[int] | None,
     ) -> GroupPlan:
         """The winner once more with the final preset of the picture codec; its motion stays."""

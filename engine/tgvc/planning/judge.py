@@ -70,7 +70,5 @@ def judge(originals: Sequence[Picture], pictures: Sequence[Picture]) -> Verdict:
     errors = squared_errors(originals, pictures)
     pixels = picture_planes(originals[0])[0].size
     psnr = 10 * np.log10(255.0**2 * pixels / np.maximum(errors, 1e-3 * pixels))
-    structure = [
-        ms_ssim(picture_planes(o)[0], picture_planes(p)[0]) for o, p in zip(originals, pictures, strict=True)
-    ]
+    structure = [ms_ssim(picture_planes(o)[0], picture_planes(p)[0]) for o, p in zip(originals, pictures, strict=True)]
     return Verdict(float(psnr.mean()), float(np.mean(structure)), float(errors.sum()))

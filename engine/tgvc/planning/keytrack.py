@@ -87,7 +87,8 @@ class KeyTrack:
         if coarse is None and fine is not None:
             step = 7 * math.log2(max(self._bytes(fine) / budget, 1.03))  # steeper above 60: do not overshoot
             return min(QUALITY_MAX, math.ceil((fine + max(step, 0.5)) / _STEP) * _STEP)
-        assert fine is not None and coarse is not None
+        assert fine is not None
+        assert coarse is not None
         if coarse <= fine:  # not monotonous here: look between by halves
             return round((fine + coarse) / 2 / _STEP) * _STEP
         above, below = math.log(self._bytes(fine)), math.log(self._bytes(coarse))

@@ -18,31 +18,46 @@ from tgvc.planning.correction import (
     model_bend,
     spread_tracks,
 )
-from tgvc.planning.judge import squared_errors
-from tgvc.synthesis.densify import PHASE_SCALE, FrameFields, linear_fields, read_motion
+from tgvc.planning.globalmotion import plan_global
+from tgvc.synthesis.densify import PHASE_SCALE, FrameFields, frame_fields, read_motion
 from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow, shrink_plane
-from tgvc.synthesis.warp import WarpGenerator, blend_frame
-from tgvc.types import FloatArray, Picture, picture_planes, picture_size, still_motion
+from tgvc.synthesis.warp import blend_luma
+from tgvc.types import FloatArray, Picture, Plane, picture_planes
 from tgvc_kernels import ops
 
 GLOBAL_STEP = step_code(0.5)
 TRACK_STEP = step_code(1.0)
 _SEGMENT_BITS = 5.0  # mode, steps and end-of-block symbols of a segment that carries data
 _TRACK_BITS = 14.0  # anchor and end-of-block symbols of a trajectory
+_SHORTEST_GLOBAL = 5  # frames: on shorter segments the decoder's flow has always measured better
 _PATIENCE = 5  # refused candidates in a row after which no further one is tried
 
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """What a segment will send and what the decoder will show.
-
-    ``between``: pictures strictly between the keys. ``error``: their squared luma error. ``bits``: estimated.
-    """
+    """A motion, the squared luma error (full size) of the frames between the keys under it, and its estimated bits."""
 
     motion: SegmentMotion
-    between: list[Picture]
     error: float
     bits: float
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """Decoded luma planes uint8 (H, W) of a segment's key pictures and the flow between them."""
+
+    first: Plane
+    last: Plane
+    flow: KeyFlow
+
+    def render(self, fields: Sequence[FrameFields]) -> list[Plane]:
+        """Luma of the frames between under given fields."""
+        return [blend_luma(self.first, self.last, f)[0] for f in fields]
+
+    def fields(self, motion: SegmentMotion) -> list[FrameFields]:
+        """Fields of all frames between the keys under a coded motion."""
+        height, width = self.first.shape
+        return frame_fields(read_motion(motion, width, height), self.flow, motion.length, height // CELL, width // CELL)
 
 
 def estimate_bits(coefs: np.ndarray) -> float:
@@ -62,7 +77,6 @@ class SegmentPlanner:
 
     def __init__(self, price: float, tracks: int, modes: str) -> None:
         self.price, self.tracks, self.modes = price, tracks, modes
-        self.generator = WarpGenerator()
 
     def plan(self, originals: Sequence[Picture], first: Picture, last: Picture) -> SegmentPlan:
         """Choose the motion of a segment.
@@ -72,39 +86,37 @@ class SegmentPlanner:
             first: decoded first key picture.
             last: decoded last key picture.
         """
-        length, inner = len(originals), list(originals[1:-1])
-        if not inner:
-            return SegmentPlan(SegmentMotion.empty("F", length), [], 0.0, 0.0)
-        plans = []
-        flow = measure_key_flow(picture_planes(first)[0], picture_planes(last)[0])
-        fields = [linear_fields(flow, (n + 1) / (length - 1)) for n in range(len(inner))]
-        straight = [blend_frame(first, last, f) for f in fields]
-        plans.append(self._rendered(SegmentMotion.empty("F", length), inner, straight, 0.0))
+        length = len(originals)
+        nothing = SegmentMotion.empty("F", length)
+        if length <= 2:
+            return SegmentPlan(nothing, 0.0, 0.0)
+        inner = [picture_planes(p)[0] for p in originals[1:-1]]
+        a, b = picture_planes(first)[0], picture_planes(last)[0]
+        keys = KeyPair(a, b, measure_key_flow(a, b))
+        fields = keys.fields(nothing)
+        straight = keys.render(fields)
+        plans = [SegmentPlan(nothing, _error(inner, straight), 0.0)]
         if "H" in self.modes:
-            faded = self.generator.render(first, last, still_motion("H"), length)
-            plans.append(self._rendered(SegmentMotion.empty("H", length), inner, faded, 1.0))
+            fade = SegmentMotion.empty("H", length)
+            plans.append(SegmentPlan(fade, _error(inner, keys.render(keys.fields(fade))), 1.0))
         if "T" in self.modes:
-            bent = self._plan_bend(inner, straight, fields, flow, first, last)
+            bent = self._plan_bend(inner, straight, fields, keys)
             if bent is not None:
                 plans.append(bent)
+        if "G" in self.modes and length >= _SHORTEST_GLOBAL:
+            for motion in plan_global(inner, a, b, GLOBAL_STEP, TRACK_STEP, self.tracks):
+                bits = _SEGMENT_BITS + estimate_bits(motion.global_coefs) + estimate_bits(motion.coefs)
+                error = _error(inner, keys.render(keys.fields(motion)))
+                plans.append(SegmentPlan(motion, error, bits + _TRACK_BITS * len(motion.anchors)))
         return min(plans, key=lambda p: p.error + self.price * p.bits)
 
-    def _rendered(self, motion: SegmentMotion, inner: list[Picture], between: list[Picture], bits: float) -> SegmentPlan:
-        return SegmentPlan(motion, between, float(squared_errors(inner, between).sum()), bits)
-
     def _plan_bend(
-        self,
-        inner: list[Picture],
-        straight: list[Picture],
-        fields: list[FrameFields],
-        flow: KeyFlow,
-        first: Picture,
-        last: Picture,
+        self, inner: list[Plane], straight: list[Plane], fields: list[FrameFields], keys: KeyPair
     ) -> SegmentPlan | None:
         """The best motion of mode T, or None if it saves nothing on the reduced view."""
         view = SegmentView(
-            originals=np.stack([shrink_plane(picture_planes(p)[0]) for p in inner]).astype(np.float32),
-            straight=np.stack([shrink_plane(picture_planes(p)[0]) for p in straight]).astype(np.float32),
+            originals=np.stack([shrink_plane(p) for p in inner]).astype(np.float32),
+            straight=np.stack([shrink_plane(p) for p in straight]).astype(np.float32),
             spans=np.stack([f.to_last - f.to_first for f in fields]),
             to_first=np.stack([f.to_first for f in fields]),
         )
@@ -121,17 +133,17 @@ class SegmentPlanner:
                 motion = read_motion(candidate, view.originals.shape[2] * CELL, view.originals.shape[1] * CELL)
                 trial = Fit(motion.model, motion.phase)
                 used = candidate.global_coefs[:, :terms]
-                cost_bits = _SEGMENT_BITS + estimate_bits(used) + (estimate_bits(candidate.phase_coefs) if phased else 1)
+                cost_bits = (
+                    _SEGMENT_BITS + estimate_bits(used) + (estimate_bits(candidate.phase_coefs) if phased else 1)
+                )
                 error = bent_error(view, [model_bend(trial, view, t) for t in range(n)])
                 if error + price * cost_bits < best_cost:
                     best, best_cost, fit, bits = candidate, error + price * cost_bits, trial, cost_bits
-        motion, track_bits = self._add_tracks(best, view, fit, flow, price)
+        motion, track_bits = self._add_tracks(best, view, fit, keys.flow, price)
         bits += track_bits
         if bits == 0:
             return None
-        width, height = picture_size(first)
-        between = self.generator.render(first, last, read_motion(motion, width, height), length, flow=flow)
-        return self._rendered(motion, inner, between, bits)
+        return SegmentPlan(motion, _error(inner, keys.render(keys.fields(motion))), bits)
 
     def _add_tracks(
         self, motion: SegmentMotion, view: SegmentView, fit: Fit, flow: KeyFlow, price: float
@@ -152,7 +164,11 @@ class SegmentPlanner:
                 continue
             trial = _with_tracks(motion, cells[[*chosen, i]], found.tracks[[*chosen, i]])
             dense = read_motion(trial, w * CELL, h * CELL)
-            cost = _TRACK_BITS + estimate_bits(trial.coefs[-1]) + (_SEGMENT_BITS if bits == 0 and not fit.model.any() else 0)
+            cost = (
+                _TRACK_BITS
+                + estimate_bits(trial.coefs[-1])
+                + (_SEGMENT_BITS if bits == 0 and not fit.model.any() else 0)
+            )
             centres = [_centres(cells[[*chosen, i]], flow, (t + 1) / (n + 1), dense.tracks[:, t]) for t in range(n)]
             new_error = bent_error(view, spread_tracks(centres, dense.tracks, bends))
             if error - new_error > price * cost:
@@ -163,6 +179,15 @@ class SegmentPlanner:
         if not chosen:
             return motion, 0.0
         return _with_tracks(motion, cells[chosen], found.tracks[chosen]), bits
+
+
+def _error(originals: Sequence[Plane], planes: Sequence[Plane]) -> float:
+    """Sum of squared differences over all planes."""
+    total = 0.0
+    for original, plane in zip(originals, planes, strict=True):
+        d = original.astype(np.float32) - plane
+        total += float(np.dot(d.ravel(), d.ravel()))
+    return total
 
 
 def _centres(cells: np.ndarray, flow: KeyFlow, tau: float, beyond_px: FloatArray) -> FloatArray:

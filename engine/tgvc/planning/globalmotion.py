@@ -1,0 +1,110 @@
+"""What mode G sends: displacement from the first key picture to every frame, by a global model and trajectories alone.
+
+It pays where the decoder's flow fails, that is where neighbouring key pictures are far apart or share little texture.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, usual_transform
+from tgvc.bitstream.transform import quantise, step_px
+from tgvc.planning.correction import SegmentView, find_candidates, fit_model
+from tgvc.synthesis.densify import bilinear_model, model_at, read_motion
+from tgvc.synthesis.flow import CELL, shrink_plane
+from tgvc.types import FloatArray, Plane
+from tgvc_kernels import ops
+
+_TERMS = 4
+_ROUNDS = 4  # of the fixed point that turns a backward model into a forward one
+
+
+def first_key_view(inner: list[Plane], first: Plane, last: Plane, to_first: FloatArray | None = None) -> SegmentView:
+    """The segment as seen from its first key alone.
+
+    Args:
+        inner: luma uint8 (H, W) of the frames between the keys.
+        first: decoded luma of the first key.
+        last: decoded luma of the last key, which takes the place of the last original.
+        to_first: float32 (n, h, w, 2) cells, displacement known so far; None for none.
+
+    Returns:
+        n = T - 1 frames; the phase moves nothing.
+    """
+    start = shrink_plane(first)
+    originals = np.stack([shrink_plane(p) for p in (*inner, last)]).astype(np.float32)
+    if to_first is None:
+        to_first = np.zeros((*originals.shape, 2), np.float32)
+    straight = np.stack([ops.warp(start, f) for f in to_first])
+    return SegmentView(originals, straight, np.zeros_like(to_first), to_first)
+
+
+def forward_model(backward: FloatArray, width: int, height: int) -> FloatArray:
+    """The bilinear model on the first key's pixels that best equals one given on each frame's pixels.
+
+    A point q of the key moves to ``p = q + d(q)`` where ``d(q) = backward(p)``: solved on a grid, then fitted.
+
+    Args:
+        backward: float32 (n, 4, 2) px.
+        width: of the picture in px.
+        height: of the picture in px.
+
+    Returns:
+        float32 (n, 4, 2) px.
+    """
+    x, y = np.meshgrid(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9))
+    grid = np.stack([x.ravel(), y.ravel()], axis=-1).astype(np.float32)
+    u, v = 2 * grid[:, 0] / (width - 1) - 1, 2 * grid[:, 1] / (height - 1) - 1
+    inverse = np.linalg.pinv(np.stack([np.ones_like(u), u, v, u * v], axis=-1))
+    result = []
+    for weights in backward:
+        moved = model_at(weights[None], grid, width, height)[0]
+        for _ in range(_ROUNDS):
+            moved = model_at(weights[None], grid + moved, width, height)[0]
+        result.append(inverse @ moved)
+    return np.asarray(result, dtype=np.float32)
+
+
+def plan_global(
+    inner: list[Plane], first: Plane, last: Plane, global_step: int, track_step: int, tracks: int
+) -> tuple[SegmentMotion, SegmentMotion]:
+    """Motion of mode G for a segment: without trajectories, and with the ``tracks`` most promising ones.
+
+    Args:
+        inner: luma uint8 (H, W) of the source frames between the keys.
+        first: decoded luma of the first key.
+        last: decoded luma of the last key.
+        global_step: code of the model's quantiser.
+        track_step: code of the trajectories' quantiser.
+        tracks: trajectories at most.
+    """
+    height, width = first.shape
+    length = len(inner) + 2
+    view = first_key_view(inner, first, last)
+    model = forward_model(fit_model(view, _TERMS, chained=True).model, width, height)
+    coefs = quantise(model, step_px(global_step), usual_transform("G"), axis=0)
+    plain = SegmentMotion.of("G", length, global_step=global_step, track_step=track_step, global_coefs=coefs)
+    motion = read_motion(plain, width, height)
+    h, w = height // CELL, width // CELL
+    fields = np.stack([ops.project(_model_field(weights, h, w), 1.0) for weights in motion.model])
+    rest = first_key_view(inner, first, last, fields)
+    found = find_candidates(rest, [np.zeros((h, w, 2), np.float32)] * len(fields), tracks)
+    cells = anchor_cells(found.anchors, anchor_grid(width, height))
+    _, unique = np.unique(cells, axis=0, return_index=True)
+    if len(unique) == 0:
+        return plain, plain
+    chosen = np.sort(unique)
+    rich = SegmentMotion.of(
+        "G",
+        length,
+        global_step=global_step,
+        track_step=track_step,
+        global_coefs=coefs,
+        anchors=cells[chosen],
+        coefs=quantise(found.tracks[chosen], step_px(track_step), usual_transform("G")),
+    )
+    return plain, rich
+
+
+def _model_field(weights: FloatArray, height: int, width: int) -> FloatArray:
+    return bilinear_model(weights / np.float32(CELL), height, width)
