@@ -99,8 +99,8 @@ class Reader:
     Raises:
         BitstreamError: not a .tgvc stream, or a damaged header. Later, from every method: a damaged chunk.
 
-    ``header`` is there from the start, ``meta`` once the first group has been read. ``layers``: bytes that iteration has
-    read so far, by layer: ``header``, ``pictures``, ``motion``, ``overhead`` (everything else).
+    ``header`` is there from the start, ``meta`` once the first group has been read. ``layers``: bytes read so far by
+    iteration, by layer: ``header``, ``pictures``, ``motion``, ``overhead`` (everything else).
     """
 
     def __init__(self, stream: BinaryIO) -> None:
