@@ -15,7 +15,8 @@ from tgvc.config import EncoderConfig
 from tgvc.errors import VideoError
 from tgvc.output import open_output
 from tgvc.planning.budget import Budget
-from tgvc.planning.group import GroupPlan, GroupPlanner
+from tgvc.planning.group import GroupPlanner, Task
+from tgvc.planning.plan import GroupPlan
 from tgvc.types import Picture, VideoInfo
 from tgvc.video.reader import TimedPicture, is_constant_rate, open_video
 
@@ -93,7 +94,7 @@ class Encoder:
                     pictures = [f.picture for f in frames]
                     if on_progress:
                         on_progress("plan", report.frames, info.count)
-                    plan = planner.plan(pictures, budget.grant(len(frames)), config.quality)
+                    plan = planner.plan(Task(pictures, budget.grant(len(frames)), config.quality))
                     budget.spend(len(frames), writer.write(make_group(plan, [f.time for f in frames], info.fps)))
                     if on_group:
                         on_group(plan, pictures)
@@ -189,15 +190,8 @@ def _add_group(report: EncodeReport, plan: GroupPlan) -> None:
     report.groups.append(
         {
             "frames": frames,
-            "spacing": plan.spacing,
-            "key_size": list(plan.key_size),
-            "quality": plan.quality,
-            "pictures": len(plan.pictures),
-            "motion": len(plan.motion),
+            **plan.summary(),
             "trajectories": sum(len(s.anchors) for s in plan.segments),
-            "psnr_y": round(plan.verdict.psnr, 3),
-            "ms_ssim": round(plan.verdict.ms_ssim, 5),
-            "fits": plan.fits,
             "trials": plan.trials,
         }
     )

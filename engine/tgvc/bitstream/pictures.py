@@ -11,7 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, cast
 
 import av
 import numpy as np
@@ -91,7 +91,7 @@ class Av1Codec:
         Raises:
             BitstreamError: not an AV1 stream of ``count`` 8-bit 4:2:0 pictures of this size.
         """
-        context = av.CodecContext.create("libdav1d", "r")
+        context = cast("av.VideoCodecContext", av.CodecContext.create("libdav1d", "r"))
         # a hostile sequence header must not make the decoder allocate more than the group announced
         context.options = {"max_pixels": str(width * height)}
         context.thread_count = 1
@@ -102,7 +102,7 @@ class Av1Codec:
                     if (frame.width, frame.height, frame.format.name) != (width, height, "yuv420p"):
                         got = f"{frame.width}x{frame.height} {frame.format.name}"
                         raise BitstreamError(f"key pictures: expected {width}x{height} yuv420p, got {got}")
-                    pictures.append(frame.to_ndarray())
+                    pictures.append(np.asarray(frame.to_ndarray(), np.uint8))
                     if len(pictures) > count:
                         raise BitstreamError(f"key pictures: expected {count}, got more")
         except (FFmpegError, OverflowError) as error:
@@ -141,4 +141,5 @@ def resize_picture(picture: Picture, width: int, height: int) -> Picture:
     if picture_size(picture) == (width, height):
         return picture
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="yuv420p")
-    return frame.reformat(width, height, "yuv420p", interpolation=_LANCZOS_BITEXACT).to_ndarray()
+    scaled = frame.reformat(width, height, "yuv420p", interpolation=_LANCZOS_BITEXACT)
+    return np.asarray(scaled.to_ndarray(), np.uint8)

@@ -49,7 +49,9 @@ class Fit:
 def _resample(plane: FloatArray, by: FloatArray) -> FloatArray:
     h, w = plane.shape
     grid = np.stack(np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)), axis=-1)
-    return np.asarray(cv2.remap(plane, grid + by, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE), np.float32)
+    at = np.asarray(grid + by, np.float32)
+    moved = cv2.remap(plane, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(moved, np.float32)
 
 
 def _basis(terms: int, span: FloatArray) -> FloatArray:
@@ -76,7 +78,7 @@ def _register(
     for _ in range(steps):
         by = -np.tensordot(x.astype(np.float32), basis, axes=1)
         error = (original - _resample(straight, by)).ravel()
-        slope = np.stack([_resample(gradient[..., c], by).ravel() for c in range(2)], -1)
+        slope = np.stack([_resample(np.ascontiguousarray(gradient[..., c], np.float32), by).ravel() for c in range(2)], -1)
         jacobian = -np.einsum("mpc,pc->mp", flat, slope)
         weighted = jacobian / (1 + (error / _ROBUST) ** 2)
         normal = (weighted @ jacobian.T).astype(np.float64)
@@ -163,7 +165,7 @@ def find_candidates(view: SegmentView, bends: list[FloatArray], limit: int) -> C
         rest = measure_flow(
             np.asarray(view.originals[t] + 0.5, np.uint8), np.asarray(np.clip(bent + 0.5, 0, 255), np.uint8)
         )
-        rest = cv2.GaussianBlur(rest, (0, 0), 3)
+        rest = np.asarray(cv2.GaussianBlur(rest, (0, 0), 3), np.float32)
         better = (view.originals[t] - bent) ** 2 - (view.originals[t] - _resample(bent, rest)) ** 2
         crop = (slice(0, rows * _BLOCK), slice(0, columns * _BLOCK))
         gain += better[crop].reshape(rows, _BLOCK, columns, _BLOCK).sum((1, 3))

@@ -7,27 +7,28 @@ around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from tgvc.bitstream.group import uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import encode_motion
-from tgvc.planning.judge import Verdict, judge, squared_errors
+from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
+from tgvc.planning.plan import GroupPlan, render_group
 from tgvc.planning.segment import SegmentPlanner
-from tgvc.synthesis.densify import read_motion
-from tgvc.synthesis.warp import WarpGenerator
-from tgvc.types import Picture, picture_size
+from tgvc.types import Picture
 
 AV1 = 0
-MAX_SPACING = 32
-# Squared error bought by one bit, in units of (squared error / bits): PSNR rises by about 2.5 dB per doubling of the rate,
-# and d(error)/d(bits) = error / bits * 2.5 * ln(10) / (10 * ln 2).
+SCALES = (Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(3, 4), Fraction(1))
+_HALF = SCALES.index(Fraction(1, 2))
+_COARSE = 54.0  # quality beyond which smaller key pictures are tried, and below which larger ones are
+_FULL = 0.97  # share of the budget below which the last step looks for a better filling
+# Squared error that one bit buys, in units of (squared error / bits): PSNR rises by about 2.5 dB per doubling of the
+# rate, and d(error)/d(bits) = error / bits * 2.5 * ln(10) / (10 * ln 2).
 _PRICE = 0.83
-_MERIT_PER_OCTAVE = 5.0  # dB of PSNR plus dB of MS-SSIM per doubling of the rate
 
 
 @dataclass(frozen=True)
@@ -43,71 +44,33 @@ class Effort:
 
 
 EFFORTS = (
-    Effort(8, 8, 0, "F", (2, 4), False),
-    Effort(6, 4, 0, "FHT", (1, 2, 4, 8), False),
-    Effort(4, 2, 8, "FHT", (1, 2, 4, 8, 16, 32), True),
-    Effort(4, 1, 12, "FHT", (1, 2, 4, 8, 16, 32), True),
-    Effort(2, 0, 16, "FHT", (1, 2, 4, 8, 16, 32), True),
+    Effort(8, 8, 0, "F", (2, 4), scales=False),
+    Effort(6, 4, 0, "FHT", (1, 2, 4, 8), scales=False),
+    Effort(4, 2, 8, "FHT", (1, 2, 4, 8, 16, 32), scales=True),
+    Effort(4, 1, 12, "FHTG", (1, 2, 4, 8, 16, 32), scales=True),
+    Effort(2, 0, 16, "FHTG", (1, 2, 4, 8, 16, 32), scales=True),
 )
 
 
 @dataclass(frozen=True)
-class GroupPlan:
-    """A group ready to be written, and what the decoder will show.
+class Task:
+    """To be planned: I420 ``pictures`` of one shot, with a ``budget`` in bytes of both layers or a constant ``quality``."""
 
-    ``keys``: frame numbers in the group. ``key_size``: coded width and height. ``quality``: of the picture codec.
-    ``reconstruction``: all frames, I420 uint8 (3H/2, W).
-    """
-
-    keys: tuple[int, ...]
-    codec: int
-    key_size: tuple[int, int]
-    quality: float
-    pictures: bytes
-    segments: list[SegmentMotion]
-    motion: bytes
-    reconstruction: list[Picture]
-    verdict: Verdict
-    fits: bool
-    trials: list[dict[str, object]] = field(default_factory=list)
-
-    @property
-    def size(self) -> int:
-        """Bytes of both layers."""
-        return len(self.pictures) + len(self.motion)
-
-    @property
-    def spacing(self) -> int:
-        """Largest distance between two key pictures, frames."""
-        return max((b - a for a, b in zip(self.keys, self.keys[1:], strict=False)), default=1)
-
-    def merit(self, budget: float) -> float:
-        """Merit corrected to the budget, so that a candidate that used fewer bytes is not blamed for it."""
-        import math
-
-        penalty = _MERIT_PER_OCTAVE * math.log2(self.size / budget)
-        return self.verdict.merit - (penalty if self.fits else 4 * penalty)
-
-
-def render_group(keys: Sequence[int], decoded: Sequence[Picture], segments: Sequence[SegmentMotion]) -> list[Picture]:
-    """All frames of a group from decoded key pictures and motion, exactly as the decoder renders them."""
-    generator = WarpGenerator()
-    width, height = picture_size(decoded[0])
-    frames = [decoded[0]]
-    for first, last, motion in zip(decoded, decoded[1:], segments, strict=False):
-        frames += generator.render(first, last, read_motion(motion, width, height), motion.length)
-        frames.append(last)
-    return frames
+    pictures: Sequence[Picture]
+    budget: float | None
+    quality: float | None = None
 
 
 @dataclass(frozen=True)
-class _Choice:
-    spacing: int
-    scale: Fraction
+class Choice:
+    """A candidate: key frames, and the scale of the key pictures as an index of `SCALES`."""
+
+    keys: tuple[int, ...]
+    scale: int
 
 
 class GroupPlanner:
-    """Plans groups of one video.
+    """Plans groups of one video, keys by measured rate and distortion (policy ``rd``).
 
     Args:
         effort: 0..4, index of `EFFORTS`.
@@ -118,146 +81,129 @@ class GroupPlanner:
         self.effort = EFFORTS[effort]
         self.threads = threads
 
-    def plan(
-        self,
-        pictures: Sequence[Picture],
-        budget: float | None,
-        quality: float | None = None,
-        keys: Sequence[int] | None = None,
-        on_step: Callable[[str], None] | None = None,
-    ) -> GroupPlan:
+    def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
         """Choose everything that one group sends.
 
         Args:
-            pictures: I420 uint8 (3H/2, W), one shot, 1..1024 of them.
-            budget: bytes for both layers, or None for constant ``quality``.
-            quality: quality of the key pictures when there is no budget.
-            keys: key frames fixed by another policy; chosen here if None.
-            on_step: told of every candidate tried.
+            task: pictures and budget.
+            on_step: told of the number of candidates tried so far.
 
         Returns:
             The best plan; its ``fits`` is False if even the coarsest candidate exceeds the budget.
         """
-        tried: dict[_Choice, GroupPlan] = {}
+        tried: dict[Choice, GroupPlan] = {}
 
-        def attempt(choices: list[_Choice]) -> None:
-            new = [c for c in choices if c not in tried]
+        def attempt(choices: Iterable[Choice]) -> bool:
+            """Try what is new among the choices; False if nothing was."""
+            new = [c for c in dict.fromkeys(choices) if c not in tried]
             with ThreadPoolExecutor(self.threads) as pool:
-                jobs = [pool.submit(self._try, pictures, c, budget, quality, keys) for c in new]
-                for choice, job in zip(new, jobs, strict=True):
-                    tried[choice] = job.result()
+                for choice, plan in zip(new, pool.map(lambda c: self._try(task, c), new), strict=True):
+                    tried[choice] = plan
                     if on_step:
-                        on_step(f"spacing {choice.spacing}, key pictures at {choice.scale}")
+                        on_step(len(tried))
+            return bool(new)
 
-        def best() -> _Choice:
-            reference = budget if budget is not None else min(p.size for p in tried.values())
+        def best() -> Choice:
+            reference = task.budget if task.budget is not None else float(min(p.size for p in tried.values()))
             return max(tried, key=lambda c: tried[c].merit(reference))
 
-        half = Fraction(1, 2)
-        spacings = [s for s in self.effort.spacings if s < len(pictures)] or [1]
-        if keys is not None:
-            spacings = [1]
-        attempt([_Choice(s, half) for s in spacings if s in (2, 4)] or [_Choice(spacings[0], half)])
-        while True:  # climb along the spacings: merit has one peak
-            at = spacings.index(best().spacing)
-            around = [_Choice(spacings[i], half) for i in (at - 1, at + 1) if 0 <= i < len(spacings)]
-            if all(c in tried for c in around):
-                break
-            attempt(around)
-        if self.effort.scales:
-            self._climb_scales(attempt, best, tried, budget)
-        choice = best()
-        final = self._finish(pictures, choice, tried[choice], budget, quality, keys)
-        trials = [
-            {
-                "spacing": c.spacing,
-                "scale": str(c.scale),
-                "bytes": p.size,
-                "motion": len(p.motion),
-                "quality": p.quality,
-                "psnr": round(p.verdict.psnr, 3),
-                "ms_ssim": round(p.verdict.ms_ssim, 5),
-            }
-            for c, p in tried.items()
-        ]
-        return GroupPlan(**{**final.__dict__, "trials": trials})
+        ladder = self._key_ladder(task)
+        start = [keys for keys in ladder if self._starts(keys)] or ladder[:1]
+        attempt(Choice(keys, _HALF) for keys in start)
+        while attempt(Choice(keys, _HALF) for keys in _neighbours(ladder, best().keys)):
+            pass  # climb: along the spacings merit has one peak
+        while self.effort.scales and attempt(self._scale_steps(ladder, best(), tried[best()])):
+            pass
+        plan = self._finish(task, best(), tried[best()])
+        return replace(plan, trials=[p.summary() for p in tried.values()])
 
-    def _climb_scales(self, attempt, best, tried, budget) -> None:  # type: ignore[no-untyped-def]
-        ladder = [Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(3, 4), Fraction(1)]
-        while True:
-            choice = best()
-            plan, at = tried[choice], ladder.index(choice.scale)
-            wanted = []
-            if (plan.quality > 54 or not plan.fits) and at > 0:
-                wanted.append(_Choice(choice.spacing, ladder[at - 1]))
-            if plan.quality < 54 and plan.fits and at + 1 < len(ladder):
-                wanted.append(_Choice(choice.spacing, ladder[at + 1]))
-            if not plan.fits and choice.spacing < MAX_SPACING and 2 * choice.spacing in self.effort.spacings:
-                wanted.append(_Choice(2 * choice.spacing, choice.scale))
-            if not wanted or all(c in tried for c in wanted):
-                return
-            attempt(wanted)
+    def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
+        """Sets of key frames to choose from, dense ones first."""
+        count = len(task.pictures)
+        return list(dict.fromkeys(uniform_keys(count, s) for s in self.effort.spacings if s < max(count, 2)))
 
-    def _try(
-        self,
-        pictures: Sequence[Picture],
-        choice: _Choice,
-        budget: float | None,
-        quality: float | None,
-        keys: Sequence[int] | None,
-    ) -> GroupPlan:
+    def _starts(self, keys: tuple[int, ...]) -> bool:
+        return len(keys) > 1 and keys[1] in (2, 4)
+
+    def _scale_steps(self, ladder: list[tuple[int, ...]], choice: Choice, plan: GroupPlan) -> list[Choice]:
+        """Candidates worth trying from the best one: other sizes, and wider spacing where nothing fits yet."""
+        steps = []
+        if choice.scale > 0 and (plan.quality > _COARSE or not plan.fits):
+            steps.append(Choice(choice.keys, choice.scale - 1))
+        if choice.scale + 1 < len(SCALES) and plan.quality < _COARSE and plan.fits:
+            steps.append(Choice(choice.keys, choice.scale + 1))
+        at = ladder.index(choice.keys)
+        if not plan.fits and at + 1 < len(ladder):
+            steps.append(Choice(ladder[at + 1], choice.scale))
+        return steps
+
+    def _try(self, task: Task, choice: Choice) -> GroupPlan:
         """One candidate at the search preset, motion included."""
-        chosen = tuple(keys) if keys is not None else uniform_keys(len(pictures), choice.spacing)
-        track = KeyTrack([pictures[k] for k in chosen], AV1, choice.scale, self.effort.search_preset)
-        if budget is None:
-            assert quality is not None
-            at = quality
+        track = self._key_track(task, choice, self.effort.search_preset)
+        if task.budget is None:
+            assert task.quality is not None
+            quality = task.quality
         else:
-            share = 0.97 if choice.spacing > 1 else 1.0  # motion takes 1 to 6 % of most groups
-            at = track.search(budget * share)
-        decoded = track.pictures(at)
-        key_error = float(squared_errors([pictures[k] for k in chosen], decoded).sum())
-        price = _PRICE * key_error / len(chosen) * len(pictures) / (8 * len(track.code(at).payload))
+            share = 1.0 if len(choice.keys) == len(task.pictures) else 0.97  # motion takes 1 to 6 % of most groups
+            quality = track.search(task.budget * share)
+        segments = self._plan_motion(task, choice.keys, track.pictures(quality), len(track.code(quality).payload))
+        return self._assemble(task, choice.keys, track, quality, segments)
+
+    def _key_track(self, task: Task, choice: Choice, preset: int, widen: int = 0) -> KeyTrack:
+        return KeyTrack([task.pictures[k] for k in choice.keys], AV1, SCALES[choice.scale], preset, widen)
+
+    def _plan_motion(
+        self, task: Task, keys: tuple[int, ...], decoded: list[Picture], key_bytes: int
+    ) -> list[SegmentMotion]:
+        """Motion of all segments between given decoded key pictures."""
+        key_error = float(squared_errors([task.pictures[k] for k in keys], decoded).mean())
+        price = _PRICE * key_error * len(task.pictures) / (8 * key_bytes)
         planner = SegmentPlanner(price, self.effort.tracks, self.effort.modes)
-        segments = [
-            planner.plan(pictures[a : b + 1], first, last).motion
-            for a, b, first, last in zip(chosen, chosen[1:], decoded, decoded[1:], strict=False)
+        return [
+            planner.plan(task.pictures[a : b + 1], first, last).motion
+            for a, b, first, last in zip(keys, keys[1:], decoded, decoded[1:], strict=False)
         ]
-        return self._assemble(pictures, chosen, track, at, segments, budget)
 
     def _assemble(
-        self,
-        pictures: Sequence[Picture],
-        keys: tuple[int, ...],
-        track: KeyTrack,
-        quality: float,
-        segments: list[SegmentMotion],
-        budget: float | None,
+        self, task: Task, keys: tuple[int, ...], track: KeyTrack, quality: float, segments: list[SegmentMotion]
     ) -> GroupPlan:
+        """The plan with key pictures as fine as the motion leaves room for."""
         motion = encode_motion(segments, anchor_grid(*track.full_size))
-        if budget is not None:
-            quality = track.search(budget - len(motion), guess=quality)
-        frames = render_group(keys, track.pictures(quality), segments)
+        if task.budget is not None:
+            quality = track.search(task.budget - len(motion), guess=quality)
         payload = track.code(quality).payload
-        fits = budget is None or len(payload) + len(motion) <= budget
+        frames = render_group(track.pictures(quality), segments)
         return GroupPlan(
-            keys, track.codec, track.size, quality, payload, segments, motion, frames, judge(pictures, frames), fits
+            keys=keys,
+            codec=track.codec,
+            key_size=track.size,
+            quality=quality,
+            pictures=payload,
+            segments=segments,
+            motion=motion,
+            reconstruction=frames,
+            verdict=judge(task.pictures, frames),
+            fits=task.budget is None or len(payload) + len(motion) <= task.budget,
         )
 
-    def _finish(
-        self,
-        pictures: Sequence[Picture],
-        choice: _Choice,
-        plan: GroupPlan,
-        budget: float | None,
-        quality: float | None,
-        keys: Sequence[int] | None,
-    ) -> GroupPlan:
+    def _finish(self, task: Task, choice: Choice, plan: GroupPlan) -> GroupPlan:
         """The winner once more with the final preset of the picture codec; its motion stays."""
-        if self.effort.final_preset == self.effort.search_preset:
+        if self.effort.final_preset != self.effort.search_preset:
+            track = self._key_track(task, choice, self.effort.final_preset)
+            plan = self._assemble(task, choice.keys, track, plan.quality, plan.segments)
+        if task.budget is None or not plan.fits or plan.size >= _FULL * task.budget:
             return plan
-        track = KeyTrack([pictures[k] for k in plan.keys], AV1, choice.scale, self.effort.final_preset)
-        at = plan.quality
-        if budget is not None:
-            at = track.search(budget - len(plan.motion), guess=plan.quality, tolerance=0.01, tries=9)
-        return self._assemble(pictures, plan.keys, track, at, plan.segments, budget)
+        # the codec's steps in quality are too wide here: slightly other sizes of the key pictures fill the gap
+        others = []
+        for widen in (1, 2, -1):
+            track = self._key_track(task, choice, self.effort.final_preset, widen)
+            others.append(self._assemble(task, choice.keys, track, plan.quality, plan.segments))
+            if others[-1].fits and others[-1].size >= _FULL * task.budget:
+                break
+        fitting = [p for p in (plan, *others) if p.fits]
+        return max(fitting, key=lambda p: (p.size >= 0.95 * float(task.budget or 0), p.verdict.merit))
+
+
+def _neighbours(ladder: list[tuple[int, ...]], keys: tuple[int, ...]) -> list[tuple[int, ...]]:
+    at = ladder.index(keys)
+    return [ladder[i] for i in (at - 1, at + 1) if 0 <= i < len(ladder)]

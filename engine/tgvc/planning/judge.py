@@ -25,12 +25,16 @@ class Verdict:
 
     @property
     def merit(self) -> float:
-        """One number to maximise: PSNR plus MS-SSIM in dB, so that neither fidelity nor structure is sold for the other."""
+        """One number to maximise: PSNR plus MS-SSIM in dB, so that neither is sold for the other."""
         return self.psnr - 10 * float(np.log10(max(1e-6, 1 - self.ms_ssim)))
 
 
 def _blur(plane: FloatArray) -> FloatArray:
     return np.asarray(cv2.sepFilter2D(plane, -1, _GAUSSIAN, _GAUSSIAN)[5:-5, 5:-5], dtype=np.float32)
+
+
+def _shrink(plane: FloatArray, size: tuple[int, int]) -> FloatArray:
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
 
 
 def ms_ssim(original: Plane, picture: Plane) -> float:
@@ -52,7 +56,7 @@ def ms_ssim(original: Plane, picture: Plane) -> float:
             term = term * (2 * mean_a * mean_b + _C1) / (mean_a**2 + mean_b**2 + _C1)
         result *= max(1e-6, float(term.mean())) ** float(weight)
         half = (a.shape[1] // 2, a.shape[0] // 2)
-        a, b = (cv2.resize(p[: half[1] * 2, : half[0] * 2], half, interpolation=cv2.INTER_AREA) for p in (a, b))
+        a, b = (_shrink(p[: half[1] * 2, : half[0] * 2], half) for p in (a, b))
     return result
 
 

@@ -25,17 +25,21 @@ class KeyTrack:
     """Key pictures of one group at one scale, to be coded at any quality.
 
     ``codec``: number of the picture codec. ``scale``: coded size relative to the working size. ``preset``: speed.
+    ``widen``: so many times 8 px are added to the coded width, and to the height in proportion.
     """
 
     originals: Sequence[Picture]
     codec: int
     scale: Fraction
     preset: int
+    widen: int = 0
     trials: dict[float, CodedTrack] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.full_size = picture_size(self.originals[0])
-        self.size = coded_size(*self.full_size, self.scale)
+        width, _ = coded_size(*self.full_size, self.scale)
+        exact = self.scale * Fraction(width + 8 * self.widen, width)
+        self.size = coded_size(*self.full_size, exact)
         self._small = [resize_picture(p, *self.size) for p in self.originals]
 
     def code(self, quality: float) -> CodedTrack:
@@ -68,14 +72,18 @@ class KeyTrack:
         """
         quality = guess
         for _ in range(tries):
-            size = self._bytes(quality)
-            if budget * (1 - tolerance) <= size <= budget:
+            if budget * (1 - tolerance) <= self._bytes(quality) <= budget:
                 break
             coarse = min((q for q in self.trials if self._bytes(q) <= budget), default=None)
             fine = max((q for q in self.trials if self._bytes(q) > budget), default=None)
             quality = self._next(budget, fine, coarse)
-            if quality in self.trials:
-                break
+            if quality in self.trials:  # the bracket is closed: sizes are bumpy, so look just beyond it
+                beyond = [
+                    q for q in (quality - _STEP, quality - 2 * _STEP, quality - 3 * _STEP) if q not in self.trials
+                ]
+                if not beyond or beyond[0] < QUALITY_MIN:
+                    break
+                quality = beyond[0]
         fitting = [q for q in self.trials if self._bytes(q) <= budget]
         return max(fitting, key=self._bytes) if fitting else max(self.trials)
 

@@ -139,11 +139,11 @@ class SegmentPlanner:
                 error = bent_error(view, [model_bend(trial, view, t) for t in range(n)])
                 if error + price * cost_bits < best_cost:
                     best, best_cost, fit, bits = candidate, error + price * cost_bits, trial, cost_bits
-        motion, track_bits = self._add_tracks(best, view, fit, keys.flow, price)
+        chosen, track_bits = self._add_tracks(best, view, fit, keys.flow, price)
         bits += track_bits
         if bits == 0:
             return None
-        return SegmentPlan(motion, _error(inner, keys.render(keys.fields(motion))), bits)
+        return SegmentPlan(chosen, _error(inner, keys.render(keys.fields(chosen))), bits)
 
     def _add_tracks(
         self, motion: SegmentMotion, view: SegmentView, fit: Fit, flow: KeyFlow, price: float

@@ -1,0 +1,77 @@
+"""A group ready to be written, and what the decoder will show of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tgvc.bitstream.motion import SegmentMotion
+from tgvc.planning.judge import Verdict
+from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.warp import WarpGenerator
+from tgvc.types import Picture, picture_size
+
+_MERIT_PER_OCTAVE = 5.0  # dB of PSNR plus dB of MS-SSIM per doubling of the rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupPlan:
+    """Both layers of a group as bytes, and the frames they decode to.
+
+    ``keys``: frame numbers of the key pictures in the group. ``key_size``: their coded width and height, px.
+    ``quality``: of the picture codec. ``reconstruction``: all frames, I420 uint8 (3H/2, W). ``fits``: the budget was
+    met. ``trials``: what else was tried, for the report.
+    """
+
+    keys: tuple[int, ...]
+    codec: int
+    key_size: tuple[int, int]
+    quality: float
+    pictures: bytes
+    segments: list[SegmentMotion]
+    motion: bytes
+    reconstruction: list[Picture]
+    verdict: Verdict
+    fits: bool
+    trials: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        """Bytes of both layers."""
+        return len(self.pictures) + len(self.motion)
+
+    @property
+    def spacing(self) -> int:
+        """Largest distance between two key pictures, frames."""
+        return max((b - a for a, b in zip(self.keys, self.keys[1:], strict=False)), default=1)
+
+    def merit(self, budget: float) -> float:
+        """Merit corrected to a budget, so that a candidate that used fewer bytes is not blamed for it."""
+        penalty = _MERIT_PER_OCTAVE * math.log2(self.size / budget)
+        return self.verdict.merit - (penalty if self.fits else 4 * penalty)
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as a line of the report."""
+        return {
+            "spacing": self.spacing,
+            "key_size": list(self.key_size),
+            "quality": self.quality,
+            "pictures": len(self.pictures),
+            "motion": len(self.motion),
+            "psnr_y": round(self.verdict.psnr, 3),
+            "ms_ssim": round(self.verdict.ms_ssim, 5),
+            "fits": self.fits,
+        }
+
+
+def render_group(keys: Sequence[Picture], segments: Sequence[SegmentMotion]) -> list[Picture]:
+    """All frames of a group from its decoded key pictures and motion, exactly as the decoder renders them."""
+    generator = WarpGenerator()
+    width, height = picture_size(keys[0])
+    frames = [keys[0]]
+    for first, last, motion in zip(keys, keys[1:], segments, strict=False):
+        frames += generator.render(first, last, read_motion(motion, width, height), motion.length)
+        frames.append(last)
+    return frames
