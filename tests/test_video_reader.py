@@ -1,3 +1,4 @@
+import gc
 import io
 import os
 import threading
@@ -384,6 +385,23 @@ def test_frames_are_decoded_only_as_they_are_asked_for(tmp_path):
     # libav probes at most 5 MB, here about a fifth, before it gives the first frame; a buffer of 256 KiB follows.
     assert after_opening < size / 2
     assert after_a_quarter < size / 2
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "ffv1"), ("a.y4m", "rawvideo")])
+def test_frames_are_freed_as_they_are_passed(tmp_path, name, codec):
+    clip = make_clip(tmp_path / name, i420_frames(60), codec=codec, rotation=90 if name == "a.mp4" else 0)
+    gc.collect()
+    gc.disable()  # a frame that only the collector could free counts as held
+    try:
+        held = []
+        for _ in open_video(clip):
+            held.append(sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()))  # noqa: PERF401
+    finally:
+        gc.enable()
+    assert len(held) == 60
+    # The first frame was asked for its side data and stays; of the others one is being converted, one scaled. libx264
+    # with frame threads hands out the last few together.
+    assert max(held[:40]) <= 5
 
 
 def test_y4m_is_read_one_frame_ahead_at_most(tmp_path):

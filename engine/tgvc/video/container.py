@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from tgvc.errors import VideoError
 from tgvc.video.colour import tag_full_range
 from tgvc.video.faults import LIBAV_FAULTS, reason, translated
-from tgvc.video.geometry import frame_orientation
+from tgvc.video.geometry import Orientation, frame_orientation
 from tgvc.video.sources import DEFAULT_FPS, ByteSource, SourceFrame
 
 _Result = TypeVar("_Result")
@@ -62,6 +62,7 @@ class ContainerSource:
         try:
             stream = self._describe(container)
             number = 0
+            orientation, rotation = Orientation(), 0
             end_s = Fraction(0)
             packets = container.demux()
             while (packet := self._step(lambda: next(packets, None), number)) is not None:
@@ -82,7 +83,11 @@ class ContainerSource:
                         tag_full_range(frame)
                     base = frame.time_base or stream.time_base
                     time = None if frame.pts is None or base is None else frame.pts * base
-                    yield SourceFrame(time, frame, frame_orientation(frame))
+                    # Side data and their frame hold each other until the garbage collector comes round, which at 4K
+                    # would be gigabytes late: only the first frame is asked, and the one where the angle changes.
+                    if number == 0 or frame.rotation != rotation:
+                        orientation, rotation = frame_orientation(frame), frame.rotation
+                    yield SourceFrame(time, frame, orientation)
                     number += 1
             self._check_end(container, end_s, number)
         finally:
@@ -123,8 +128,8 @@ class ContainerSource:
             stream = container.streams[index]
             tick = stream.time_base or Fraction(0)
             times = sorted(p.pts for p in container.demux(stream) if p.pts is not None)
-        length_s = (times[-1] - times[0]) * tick if times else 0
-        return ((len(times) - 1) / length_s).limit_denominator(1001) if length_s else None
+        length_s = (times[-1] - times[0]) * tick if times else Fraction(0)
+        return Fraction((len(times) - 1) / length_s).limit_denominator(1001) if length_s else None
 
     def _step(self, action: Callable[[], _Result], number: int | None) -> _Result:
         """The result of one call into libav; faults name the frame, or the whole source before the first one."""
