@@ -1,0 +1,237 @@
+"""What is installed on this machine, what will run, and how fast."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from tgvc import __version__
+from tgvc.config import DecoderConfig
+from tgvc.types import Picture, join_planes, still_motion
+
+_REQUIRED = {"numpy": "numpy", "av": "av", "opencv": "cv2", "numba": "numba", "pillow": "PIL"}  # name -> module
+_OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
+_CODECS = {"libsvtav1": "w", "libdav1d": "r", "libx264": "w", "libvpx-vp9": "w"}  # libav's name -> reads or writes
+_SIZE = (512, 320)
+_LENGTH = 17  # frames of a measured segment: its flow is found once for fifteen frames painted
+_MEASURE_S = 1.2
+_MAJOR, _MINOR = 75, 76  # CUdevice_attribute: compute capability
+
+
+def examine() -> dict[str, Any]:
+    """Everything `tgvc doctor` prints, as plain values.
+
+    Returns:
+        ``tgvc``, ``python``, ``platform``, ``cpu``, ``packages`` (name -> version, None if missing), ``broken``
+        (name -> why it cannot be imported), ``codecs`` (libav's name -> present), ``gpu``, ``runs`` (what -> "" if it
+        runs, else what is missing) and ``speed`` (None where the codec does not run).
+    """
+    packages = {name: _installed(name) for name in (*_REQUIRED, "hdbscan")}
+    broken = {name: why for name, module in _REQUIRED.items() if (why := _import_fault(module))}
+    codecs = {} if "av" in broken else _find_codecs()
+    runs = _what_runs(broken, codecs, packages["hdbscan"] is not None)
+    return {
+        "tgvc": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": {"name": _cpu_name(), "cores": os.cpu_count() or 1, "usable": _usable_cores()},
+        "packages": packages,
+        "broken": broken,
+        "codecs": codecs,
+        "gpu": find_gpus(),
+        "runs": runs,
+        "speed": None if runs["generator warp"] else measure_speed(),
+    }
+
+
+def doctor_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """The lines of a report of `examine`."""
+    cpu, gpu, speed = found["cpu"], found["gpu"], found["speed"]
+    missing = [f"{name} ({why})" for name, why in found["broken"].items()]
+    rows = [
+        ("tgvc", f"{found['tgvc']} on Python {found['python']}, {found['platform']}"),
+        ("cpu", f"{cpu['name']}, {cpu['cores']} threads, {cpu['usable']} usable"),
+        ("gpu", "; ".join([*(_gpu_line(d) for d in gpu["devices"]), gpu["note"]])),
+        ("packages", ", ".join(f"{name} {v or 'not installed'}" for name, v in found["packages"].items())),
+        ("broken", ", ".join(missing)),
+        ("codecs", ", ".join(f"{name} {'yes' if there else 'missing'}" for name, there in found["codecs"].items())),
+    ]
+    rows += [
+        ("runs" if not why else "does not", what + (f": {why}" if why else "")) for what, why in found["runs"].items()
+    ]
+    if speed:
+        width, height = speed["size"]
+        fps = speed["frames_per_second"]
+        rows += [
+            (
+                "speed",
+                f"{fps:.0f} frames per second painted at {width}x{height} by the warp generator with "
+                f"{speed['threads']} threads: {fps / 30:.1f} times real time at 30 per second",
+            ),
+            (
+                "warm-up",
+                f"{speed['warm_up_s']:.1f} s until the first frame: kernels are compiled once after every installation "
+                "and kept in a cache",
+            ),
+        ]
+    return rows
+
+
+def find_gpus() -> dict[str, Any]:
+    """NVIDIA devices, asked of the driver alone; where there is no driver nothing else is touched.
+
+    Returns:
+        ``driver``: the CUDA version it speaks, or None. ``devices``: name, memory in GiB, compute capability of each.
+        ``note``: what that means here.
+    """
+    nothing: dict[str, Any] = {"driver": None, "devices": []}
+    try:
+        cuda = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return {**nothing, "note": "none: no NVIDIA driver (libcuda.so.1); none is needed"}
+    if status := cuda.cuInit(0):
+        return {**nothing, "note": f"none: the NVIDIA driver does not start (error {status}); none is needed"}
+    number = ctypes.c_int()
+    cuda.cuDriverGetVersion(ctypes.byref(number))
+    driver = f"{number.value // 1000}.{number.value % 1000 // 10}"
+    cuda.cuDeviceGetCount(ctypes.byref(number))
+    devices = [_describe_gpu(cuda, ordinal) for ordinal in range(number.value)]
+    return {"driver": driver, "devices": devices, "note": f"CUDA {driver}; this release runs on the CPU alone"}
+
+
+def measure_speed(threads: int = DecoderConfig().threads) -> dict[str, Any]:
+    """Frames that the warp generator paints per second, segments side by side as the decoder runs them.
+
+    Reading key pictures and writing a video are not counted.
+
+    Args:
+        threads: segments at once.
+    """
+    from tgvc.synthesis.warp import WarpGenerator
+
+    generator, motion = WarpGenerator(), still_motion("F")
+    first, last = _textured_picture(0), _textured_picture(12)
+    began = time.perf_counter()
+    generator.render(first, last, motion, 3)
+    warm_up = time.perf_counter() - began
+
+    def paint(_: int) -> int:
+        return len(generator.render(first, last, motion, _LENGTH))
+
+    painted, began = 0, time.perf_counter()
+    with ThreadPoolExecutor(threads) as pool:
+        while (elapsed := time.perf_counter() - began) < _MEASURE_S:
+            painted += sum(pool.map(paint, range(threads)))
+    return {
+        "size": list(_SIZE),
+        "threads": threads,
+        "frames_per_second": round(painted / elapsed, 1),
+        "warm_up_s": round(warm_up, 2),
+    }
+
+
+def _textured_picture(shift_px: int) -> Picture:
+    """Waves in many directions, moved to the right: I420 uint8 (3H/2, W)."""
+    width, height = _SIZE
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    rng = np.random.default_rng(1)
+    luma = np.full((height, width), 125, np.float32)
+    for angle, period in zip(rng.uniform(0, np.pi, 12), rng.uniform(6, 60, 12), strict=True):
+        luma += 9 * np.sin(2 * np.pi * ((x - shift_px) * np.cos(angle) + y * np.sin(angle)) / period)
+    grey = np.full((height // 2, width // 2), 128, np.uint8)
+    return join_planes(np.clip(luma, 16, 235).astype(np.uint8), grey, grey)
+
+
+def _what_runs(broken: dict[str, str], codecs: dict[str, bool], clusters: bool) -> dict[str, str]:
+    """What works -> "", or what it lacks and how to get it."""
+    core = ", ".join(broken)
+    lost = f"broken or missing: {core}; reinstall with pip install --force-reinstall tgvc" if core else ""
+
+    def needs(codec: str) -> str:
+        return lost or ("" if codecs.get(codec) else f"this PyAV lacks {codec}; pip install --force-reinstall av")
+
+    return {
+        "encoding, profile auto": needs("libsvtav1"),
+        "encoding, profile tgvc": needs("libsvtav1")
+        or ("" if clusters else "needs hdbscan; get it with pip install 'tgvc[cluster]'"),
+        "decoding": needs("libdav1d"),
+        "generator warp": lost,
+        "writing .mp4 .mov .mkv": needs("libx264"),
+        "writing .webm": needs("libvpx-vp9"),
+    }
+
+
+def _installed(name: str) -> str | None:
+    for distribution in _OPENCV if name == "opencv" else (name,):
+        try:
+            return version(distribution)
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def _import_fault(module: str) -> str:
+    """Why a module cannot be imported, on one line; empty if it can."""
+    if find_spec(module) is None:
+        return "not installed"
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError) as fault:  # a package may be there and a library that it needs not
+        return " ".join(str(fault).split())
+    return ""
+
+
+def _find_codecs() -> dict[str, bool]:
+    import av
+
+    found = {}
+    for name, mode in _CODECS.items():
+        try:
+            av.Codec(name, "w" if mode == "w" else "r")
+            found[name] = True
+        except ValueError:  # what PyAV raises for an unknown codec is one
+            found[name] = False
+    return found
+
+
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _describe_gpu(cuda: ctypes.CDLL, ordinal: int) -> dict[str, Any]:
+    device, size, part = ctypes.c_int(), ctypes.c_size_t(), ctypes.c_int()
+    name = ctypes.create_string_buffer(128)
+    cuda.cuDeviceGet(ctypes.byref(device), ordinal)
+    cuda.cuDeviceGetName(name, len(name), device)
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(size), device)
+    capability = []
+    for attribute in (_MAJOR, _MINOR):
+        cuda.cuDeviceGetAttribute(ctypes.byref(part), attribute, device)
+        capability.append(str(part.value))
+    return {"name": name.value.decode(), "memory_gib": round(size.value / 2**30, 1), "capability": ".".join(capability)}
+
+
+def _gpu_line(device: dict[str, Any]) -> str:
+    return f"{device['name']}, {device['memory_gib']} GiB, compute capability {device['capability']}"
