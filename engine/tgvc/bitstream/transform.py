@@ -7,7 +7,7 @@ A displacement is measured from a key frame, where it is zero, in every frame of
 - ``bridge``: the sine transform (type I), zero just before the first and just after the last sample. For series that
   return to zero at the other key: 7 % fewer bits than ``dst`` there.
 - ``dct``: the cosine transform (type II), for what need not be zero anywhere.
-- ``dpcm``: none; the displacement itself on a grid, which is coded by prediction. For steps below half a pixel.
+- ``dpcm``: none; the displacement itself on a grid, which is coded by prediction. For steps below a quarter of a pixel.
 
 Floats live here only: no bit of a stream is parsed by what this module computes.
 """
