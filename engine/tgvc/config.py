@@ -44,22 +44,32 @@ def _check_limits(config: Any) -> None:
 class EncoderConfig:
     """How to encode. At most one of ``bpp``, ``kbps``, ``bytes``, ``quality``; with none, 0.005 bits per pixel."""
 
-    profile: str = option("auto", "what is sent: auto = whatever measures best; tgvc = T-GVC's own encoder", choices=PROFILES)
-    bpp: float | None = option(None, "target: bits per pixel of the working size, whole file", minimum=1e-5, maximum=24.0)
+    profile: str = option(
+        "auto", "what is sent: auto = whatever measures best; tgvc = T-GVC's own encoder", choices=PROFILES
+    )
+    bpp: float | None = option(
+        None, "target: bits per pixel of the working size, whole file", minimum=1e-5, maximum=24.0
+    )
     kbps: float | None = option(None, "target: kilobits per second, whole file", minimum=1e-3, maximum=1e6)
     bytes: int | None = option(None, "target: bytes, whole file", minimum=1, maximum=1 << 40)
-    quality: float | None = option(None, "constant quality instead of a target: 4 (fine) .. 70 (coarse)", minimum=4.0, maximum=70.0)
+    quality: float | None = option(
+        None, "constant quality instead of a target: 4 (fine) .. 70 (coarse)", minimum=4.0, maximum=70.0
+    )
     size: tuple[int, int] | None = option(None, "working size WxH, multiples of 16; default: fits 512x320, aspect kept")
     effort: int = option(2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=4)
     group: int = option(96, "frames per independently decodable group, at most", minimum=2, maximum=1024)
     frames: int | None = option(None, "encode only the first N frames", minimum=1, maximum=1 << 31)
-    seed: int = option(0, "seed written into the stream for generators that draw noise", minimum=0, maximum=(1 << 32) - 1)
+    seed: int = option(
+        0, "seed written into the stream for generators that draw noise", minimum=0, maximum=(1 << 32) - 1
+    )
 
     def __post_init__(self) -> None:
         _check_limits(self)
         targets = [n for n in ("bpp", "kbps", "bytes", "quality") if getattr(self, n) is not None]
         if len(targets) > 1:
             _refuse(" and ".join(targets), tuple(getattr(self, n) for n in targets), "one target only")
+        if self.modes is not None and (not self.modes or set(self.modes) - set("FHTG")):
+            _refuse("modes", self.modes, "letters of FHTG, such as FT")
         if self.size is not None:
             check_size(self.size)
 
@@ -82,7 +92,14 @@ class DecoderConfig:
     """How to decode."""
 
     generator: str = option("warp", "what paints the frames between key pictures", choices=GENERATORS)
-    first: int | None = option(None, "first frame shown (counted from 0)", minimum=0, maximum=1 << 31)
-    last: int | None = option(None, "last frame shown, included", minimum=0, maximum=1 << 31)
+    start: float | None = option(None, "first moment shown, seconds", minimum=0.0, maximum=1e9)
+    end: float | None = option(
+        None, "moment before which the last frame shown begins, seconds", minimum=0.0, maximum=1e9
+    )
     restore_size: bool = option(False, "scale the output back to the size of the source")
     threads: int = option(2, "frames rendered at once", minimum=1, maximum=64)
+
+    def __post_init__(self) -> None:
+        _check_limits(self)
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            _refuse("end", self.end, f"more than start={self.start}")

@@ -107,11 +107,12 @@ class Encoder:
         return report
 
     def _planner(self) -> GroupPlanner:
-        if self.config.profile == "tgvc":
+        config = self.config
+        if config.profile == "tgvc":
             from tgvc.planning.semantic import SemanticPlanner  # needs the extra `cluster`
 
-            return SemanticPlanner(self.config.effort, self.threads, seed=self.config.seed)
-        return GroupPlanner(self.config.effort, self.threads)
+            return SemanticPlanner(config.effort, self.threads)
+        return GroupPlanner(config.effort, self.threads, spacing=config.spacing, modes=config.modes)
 
 
 def split_groups(frames: Iterable[TimedPicture], limit: int) -> Iterator[list[TimedPicture]]:

@@ -78,7 +78,9 @@ def _register(
     for _ in range(steps):
         by = -np.tensordot(x.astype(np.float32), basis, axes=1)
         error = (original - _resample(straight, by)).ravel()
-        slope = np.stack([_resample(np.ascontiguousarray(gradient[..., c], np.float32), by).ravel() for c in range(2)], -1)
+        slope = np.stack(
+            [_resample(np.ascontiguousarray(gradient[..., c], np.float32), by).ravel() for c in range(2)], -1
+        )
         jacobian = -np.einsum("mpc,pc->mp", flat, slope)
         weighted = jacobian / (1 + (error / _ROBUST) ** 2)
         normal = (weighted @ jacobian.T).astype(np.float64)

@@ -75,10 +75,17 @@ class GroupPlanner:
     Args:
         effort: 0..4, index of `EFFORTS`.
         threads: candidates tried at once; the result does not depend on it.
+        spacing: distance of key pictures in frames, instead of choosing it.
+        modes: motion modes to choose from, instead of those of the effort.
     """
 
-    def __init__(self, effort: int, threads: int = 2) -> None:
-        self.effort = EFFORTS[effort]
+    def __init__(self, effort: int, threads: int = 2, spacing: int | None = None, modes: str | None = None) -> None:
+        chosen = EFFORTS[effort]
+        self.effort = replace(
+            chosen,
+            spacings=chosen.spacings if spacing is None else (spacing,),
+            modes=chosen.modes if modes is None else modes,
+        )
         self.threads = threads
 
     def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
@@ -120,7 +127,7 @@ class GroupPlanner:
     def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
         """Sets of key frames to choose from, dense ones first."""
         count = len(task.pictures)
-        return list(dict.fromkeys(uniform_keys(count, s) for s in self.effort.spacings if s < max(count, 2)))
+        return list(dict.fromkeys(uniform_keys(count, s) for s in self.effort.spacings))
 
     def _starts(self, keys: tuple[int, ...]) -> bool:
         return len(keys) > 1 and keys[1] in (2, 4)

@@ -72,7 +72,7 @@ class SegmentPlanner:
     Args:
         price: squared luma error (full size) that one bit must save.
         tracks: trajectories per segment, at most.
-        modes: modes that may be chosen, a subset of ``FHTG``.
+        modes: modes that may be chosen, letters of ``FHTG``, at least one.
     """
 
     def __init__(self, price: float, tracks: int, modes: str) -> None:
@@ -95,15 +95,13 @@ class SegmentPlanner:
         keys = KeyPair(a, b, measure_key_flow(a, b))
         fields = keys.fields(nothing)
         straight = keys.render(fields)
-        plans = [SegmentPlan(nothing, _error(inner, straight), 0.0)]
+        plans = [SegmentPlan(nothing, _error(inner, straight), 0.0)] if "F" in self.modes else []
         if "H" in self.modes:
             fade = SegmentMotion.empty("H", length)
             plans.append(SegmentPlan(fade, _error(inner, keys.render(keys.fields(fade))), 1.0))
         if "T" in self.modes:
-            bent = self._plan_bend(inner, straight, fields, keys)
-            if bent is not None:
-                plans.append(bent)
-        if "G" in self.modes and length >= _SHORTEST_GLOBAL:
+            plans.append(self._plan_bend(inner, straight, fields, keys))
+        if "G" in self.modes and (length >= _SHORTEST_GLOBAL or not plans):
             for motion in plan_global(inner, a, b, GLOBAL_STEP, TRACK_STEP, self.tracks):
                 bits = _SEGMENT_BITS + estimate_bits(motion.global_coefs) + estimate_bits(motion.coefs)
                 error = _error(inner, keys.render(keys.fields(motion)))
@@ -112,8 +110,8 @@ class SegmentPlanner:
 
     def _plan_bend(
         self, inner: list[Plane], straight: list[Plane], fields: list[FrameFields], keys: KeyPair
-    ) -> SegmentPlan | None:
-        """The best motion of mode T, or None if it saves nothing on the reduced view."""
+    ) -> SegmentPlan:
+        """The best motion of mode T, which may be one without data."""
         view = SegmentView(
             originals=np.stack([shrink_plane(p) for p in inner]).astype(np.float32),
             straight=np.stack([shrink_plane(p) for p in straight]).astype(np.float32),
@@ -141,8 +139,6 @@ class SegmentPlanner:
                     best, best_cost, fit, bits = candidate, error + price * cost_bits, trial, cost_bits
         chosen, track_bits = self._add_tracks(best, view, fit, keys.flow, price)
         bits += track_bits
-        if bits == 0:
-            return None
         return SegmentPlan(chosen, _error(inner, keys.render(keys.fields(chosen))), bits)
 
     def _add_tracks(

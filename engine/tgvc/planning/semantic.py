@@ -1,0 +1,142 @@
+"""Profile ``tgvc``: T-GVC's own encoder. Semantic key frames, motion instances, the important ones as trajectories.
+
+Every segment is sent as mode G: a global model for the camera, and the representatives of the instances as trajectories
+beyond it. The stream is a TRACKS stream like any other, so every generator decodes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tgvc.analysis.embedding import Embedder, GistEmbedder
+from tgvc.analysis.instances import cluster_tracks
+from tgvc.analysis.keyframes import SemanticPolicy
+from tgvc.analysis.representatives import select_trajectories
+from tgvc.analysis.tracking import track_segment
+from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points, usual_transform
+from tgvc.bitstream.tracks import encode_motion
+from tgvc.bitstream.transform import dequantise, quantise, step_code, step_px
+from tgvc.planning.globalmotion import plan_global
+from tgvc.planning.group import GroupPlanner, Task
+from tgvc.planning.segment import GLOBAL_STEP
+from tgvc.synthesis.densify import model_at
+from tgvc.types import FloatArray, Picture, TrajectorySet, picture_planes, picture_size
+
+TRACK_STEP = step_code(2.0)  # a quarter of the 8 px cell that latent guidance works on
+_MOTION_SHARE = 0.25  # of the budget; T-GVC's own streams spend 10 to 30 % on trajectories
+
+
+class SemanticPlanner(GroupPlanner):
+    """Plans groups as T-GVC's encoder does; only the size of the key pictures is chosen by measurement.
+
+    Args:
+        effort: 0..4, index of `planning.group.EFFORTS`.
+        threads: candidates tried at once.
+        embedder: compares pictures for key frames and importance; the weight-free one by default.
+    """
+
+    def __init__(self, effort: int, threads: int = 2, embedder: Embedder | None = None) -> None:
+        super().__init__(effort, threads)
+        self.embedder = embedder or GistEmbedder()
+        self._known: tuple[int, dict[tuple[int, int], TrajectorySet]] = (0, {})
+
+    def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
+        keys = SemanticPolicy(self.embedder).select(task.pictures)
+        return [tuple(keys.indices.tolist())]
+
+    def _plan_motion(
+        self, task: Task, keys: tuple[int, ...], decoded: list[Picture], key_bytes: int
+    ) -> list[SegmentMotion]:
+        chosen = self._trajectories(task, keys)
+        segments, values = [], []
+        for a, b, first, last in zip(keys, keys[1:], decoded, decoded[1:], strict=False):
+            motion, value = code_trajectories(task.pictures[a : b + 1], first, last, chosen[a, b])
+            segments.append(motion)
+            values.append(value)
+        limit = _MOTION_SHARE * (task.budget or 4 * key_bytes)
+        return drop_cheapest(segments, values, limit, anchor_grid(*picture_size(decoded[0])))
+
+    def _trajectories(self, task: Task, keys: tuple[int, ...]) -> dict[tuple[int, int], TrajectorySet]:
+        """Trajectories of every segment; found once per group, since they depend on the source alone."""
+        if self._known[0] != id(task):
+            found = {}
+            for a, b in zip(keys, keys[1:], strict=False):
+                found[a, b] = self._analyse(task.pictures[a : b + 1])
+            self._known = (id(task), found)
+        return self._known[1]
+
+    def _analyse(self, pictures: Sequence[Picture]) -> TrajectorySet:
+        length = len(pictures)
+        if length <= 2:
+            none = np.zeros(0, np.float32)
+            empty = np.zeros((0, length, 2), np.float32)
+            return TrajectorySet(empty, np.zeros((0, length), bool), np.zeros(0, np.int32), none)
+        tracks = track_segment(np.stack([picture_planes(p)[0] for p in pictures]))
+        return select_trajectories(pictures, tracks, cluster_tracks(tracks), self.embedder)
+
+
+def code_trajectories(
+    pictures: Sequence[Picture], first: Picture, last: Picture, chosen: TrajectorySet
+) -> tuple[SegmentMotion, FloatArray]:
+    """Motion of mode G from a global model and given trajectories.
+
+    Args:
+        pictures: source pictures of the segment, both keys included.
+        first: decoded first key.
+        last: decoded last key.
+        chosen: trajectories; one hidden in both keys is left out, for it has nowhere to start.
+
+    Returns:
+        The motion, and the importance float32 (K,) of its trajectories in their order.
+    """
+    length = len(pictures)
+    if length <= 2:
+        return SegmentMotion.empty("F", length), np.zeros(0, np.float32)
+    width, height = picture_size(first)
+    inner = [picture_planes(p)[0] for p in pictures[1:-1]]
+    plain, _ = plan_global(inner, picture_planes(first)[0], picture_planes(last)[0], GLOBAL_STEP, TRACK_STEP, 0)
+    model = dequantise(plain.global_coefs, step_px(GLOBAL_STEP), plain.transform, axis=0)
+    model = np.concatenate([np.zeros((1, 4, 2), np.float32), model])
+    grid = anchor_grid(width, height)
+    starts = {False: chosen.visible[:, 0], True: ~chosen.visible[:, 0] & chosen.visible[:, -1]}
+    parts: list[tuple[FloatArray, ...]] = []
+    for from_last, mask in starts.items():
+        for index in np.flatnonzero(mask):
+            cell = anchor_cells(chosen.xy[index, -1:] if from_last else chosen.xy[index, :1], grid)
+            anchor = anchor_points(cell)
+            moves = model_at(model, anchor, width, height)[:, 0]
+            moves = moves - moves[-1] if from_last else moves
+            beyond = chosen.xy[index] - anchor - moves
+            parts.append((cell[0], beyond[-2::-1] if from_last else beyond[1:], from_last, index))
+    seen: set[tuple[int, int, bool]] = set()
+    parts = [p for p in parts if not ((k := (*map(int, p[0]), bool(p[2]))) in seen or seen.add(k))]  # type: ignore[func-returns-value]
+    if not parts:
+        return plain, np.zeros(0, np.float32)
+    order = np.asarray([p[3] for p in parts])
+    motion = SegmentMotion.of(
+        "G",
+        length,
+        global_step=GLOBAL_STEP,
+        track_step=TRACK_STEP,
+        global_coefs=plain.global_coefs,
+        anchors=np.stack([p[0] for p in parts]).astype(np.int32),
+        origin=np.asarray([bool(p[2]) for p in parts]),
+        coefs=quantise(np.stack([p[1] for p in parts]).astype(np.float32), step_px(TRACK_STEP), usual_transform("G")),
+        visible=chosen.visible[order],
+    )
+    return motion, chosen.value[order]
+
+
+def drop_cheapest(
+    segments: list[SegmentMotion], values: list[FloatArray], limit: float, grid: tuple[int, int]
+) -> list[SegmentMotion]:
+    """Leave out the least important trajectories until the payload takes at most ``limit`` bytes."""
+    floor = 0.0
+    ranked = np.sort(np.concatenate([*values, np.zeros(1, np.float32)]))
+    kept = segments
+    while len(encode_motion(kept, grid)) > limit and floor < ranked[-1]:
+        floor = float(ranked[np.searchsorted(ranked, floor, side="right") + len(ranked[ranked > floor]) // 5])
+        kept = [s.take(np.flatnonzero(v > floor)) if len(v) else s for s, v in zip(segments, values, strict=True)]
+    return kept
