@@ -59,6 +59,10 @@ class EncoderConfig:
     effort: int = option(2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=4)
     group: int = option(96, "frames per independently decodable group, at most", minimum=2, maximum=1024)
     frames: int | None = option(None, "encode only the first N frames", minimum=1, maximum=1 << 31)
+    spacing: int | None = option(
+        None, "frames from one key picture to the next; default: chosen by measurement", minimum=1, maximum=32
+    )
+    modes: str | None = option(None, "motion modes to choose from, letters of FHTG; default: by effort")
     seed: int = option(
         0, "seed written into the stream for generators that draw noise", minimum=0, maximum=(1 << 32) - 1
     )
