@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.util
+import math
 import multiprocessing
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,29 +62,29 @@ def run_tgvc(clip: Path, bpp: float, options: Options) -> tuple[int, list[Pictur
 
     with tempfile.TemporaryDirectory() as folder:
         stream = Path(folder) / "clip.tgvc"
-        report = tgvc.encode(clip, stream, bpp=bpp, **options.arguments())
-        return stream.stat().st_size, list(tgvc.decode_frames(stream)), _facts(report)
+        report = tgvc.encode(clip, stream, bpp=bpp, threads=1, **options.arguments())
+        pictures = [frame.picture for frame in tgvc.decode_frames(stream)]
+        return stream.stat().st_size, pictures, _facts(report)
 
 
 def _facts(report: object) -> dict[str, Any]:
     """What of a report is plain data and does not depend on the machine."""
     if dataclasses.is_dataclass(report) and not isinstance(report, type):
         report = dataclasses.asdict(report)
-    if not isinstance(report, Mapping):
-        return {}
-    return {
-        str(k): v
-        for k, v in report.items()
-        if _is_plain(v) and not any(word in str(k).lower() for word in _OF_THE_MACHINE)
-    }
+    facts = _strip(report)
+    return facts if isinstance(facts, dict) else {}
 
 
-def _is_plain(value: object) -> bool:
+def _strip(value: object) -> Any:
+    """Plain data without the keys that depend on the machine; None for everything that JSON cannot hold."""
     if isinstance(value, Mapping):
-        return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
+        kept = {str(k): _strip(v) for k, v in value.items() if not any(w in str(k).lower() for w in _OF_THE_MACHINE)}
+        return {k: v for k, v in kept.items() if v is not None}
     if isinstance(value, list | tuple):
-        return all(_is_plain(v) for v in value)
-    return value is None or isinstance(value, str | bool | int) or (isinstance(value, float) and value == value)
+        return [_strip(v) for v in value]
+    if isinstance(value, float):
+        return shorten(value) if math.isfinite(value) else None
+    return value if isinstance(value, str | bool | int) else None
 
 
 def hash_code() -> str:
