@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,16 +26,38 @@ def _module(implementation: Implementation) -> ModuleType:
     return _implementations[implementation]
 
 
-def _check_field(name: str, field: npt.NDArray[np.float32], dims: int = 3) -> None:
-    if field.dtype != np.float32 or field.ndim != dims or field.shape[-1] != 2:
-        raise ValueError(f"{name}: expected float32 with {dims} axes, the last of 2; got {field.dtype} {field.shape}")
-    if dims == 3 and min(field.shape[:2]) < 2:
-        raise ValueError(f"{name}: expected at least 2 x 2 cells, got {field.shape[:2]}")
+def _check_field(name: str, field: Field) -> None:
+    if field.dtype != np.float32 or field.ndim != 3 or field.shape[2] != 2 or min(field.shape[:2]) < 2:
+        raise ValueError(f"{name}: expected float32 (h, w, 2) of at least 2 x 2 cells, got {field.dtype} {field.shape}")
+
+
+def _check_points(name: str, points: Field) -> None:
+    if points.dtype != np.float32 or points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"{name}: expected float32 (K, 2), got {points.dtype} {points.shape}")
+
+
+def _check_plane(name: str, plane: npt.NDArray[Any], dtype: type, shape: tuple[int, ...]) -> None:
+    if plane.dtype != dtype or plane.shape != shape:
+        raise ValueError(f"{name}: expected {np.dtype(dtype).name} {shape}, got {plane.dtype} {plane.shape}")
+
+
+def _check_scale(name: str, shape: tuple[int, ...], cells: tuple[int, ...]) -> None:
+    """A plane must measure the same whole number of pixels per cell both ways."""
+    scale = shape[0] // cells[0]
+    if scale < 1 or shape != (scale * cells[0], scale * cells[1]):
+        raise ValueError(f"{name}: expected a whole multiple of {cells[0]} x {cells[1]} cells, got {shape}")
+
+
+def _check_tau(tau: float) -> None:
+    if not 0 <= tau <= 1:
+        raise ValueError(f"tau={tau}: expected 0..1")
 
 
 def sample_field(field: Field, at: Field, implementation: Implementation = "cpu") -> Field:
     """Bilinear samples of a field (h, w, 2) at positions (..., 2); see `reference.sample_field`."""
     _check_field("field", field)
+    if at.dtype != np.float32 or at.ndim < 1 or at.shape[-1] != 2:
+        raise ValueError(f"at: expected float32 (..., 2), got {at.dtype} {at.shape}")
     result: Field = _module(implementation).sample_field(field, at)
     return result
 
@@ -43,6 +65,9 @@ def sample_field(field: Field, at: Field, implementation: Implementation = "cpu"
 def project(flow: Field, tau: float, iterations: int = 4, implementation: Implementation = "cpu") -> Field:
     """Backward displacement (h, w, 2) of a flow at time tau; see `reference.project`."""
     _check_field("flow", flow)
+    _check_tau(tau)
+    if iterations < 1:
+        raise ValueError(f"iterations={iterations}: expected at least 1")
     result: Field = _module(implementation).project(flow, tau, iterations)
     return result
 
@@ -50,7 +75,7 @@ def project(flow: Field, tau: float, iterations: int = 4, implementation: Implem
 def shift(field: Field, by: Field, implementation: Implementation = "cpu") -> Field:
     """Composition of two displacements (h, w, 2); see `reference.shift`."""
     _check_field("field", field)
-    _check_field("by", by)
+    _check_plane("by", by, np.float32, field.shape)
     result: Field = _module(implementation).shift(field, by)
     return result
 
@@ -59,8 +84,10 @@ def densify(
     centres: Field, values: Field, height: int, width: int, reach: float, implementation: Implementation = "cpu"
 ) -> Field:
     """Field (height, width, 2) from K scattered displacements; see `reference.densify`."""
-    _check_field("centres", centres, dims=2)
-    _check_field("values", values, dims=2)
+    _check_points("centres", centres)
+    _check_plane("values", values, np.float32, centres.shape)
+    if min(height, width) < 1 or not reach > 0:
+        raise ValueError(f"height={height}, width={width}, reach={reach}: expected positive numbers")
     result: Field = _module(implementation).densify(centres, values, height, width, reach)
     return result
 
@@ -68,16 +95,8 @@ def densify(
 def warp(plane: npt.NDArray[np.uint8], field: Field, implementation: Implementation = "cpu") -> Plane:
     """A plane (H, W) sampled at displaced positions, float32; see `reference.warp`."""
     _check_field("field", field)
-    h, w = field.shape[:2]
-    if (
-        plane.dtype != np.uint8
-        or plane.ndim != 2
-        or plane.shape[0] % h
-        or plane.shape != (h * (plane.shape[0] // h), w * (plane.shape[0] // h))
-    ):
-        raise ValueError(
-            f"plane: expected uint8, a whole multiple of the field's {h} x {w}; got {plane.dtype} {plane.shape}"
-        )
+    _check_plane("plane", plane, np.uint8, plane.shape[:2])
+    _check_scale("plane", plane.shape, field.shape[:2])
     result: Plane = _module(implementation).warp(plane, field)
     return result
 
@@ -86,15 +105,26 @@ def blend_weights(
     a: Plane, b: Plane, trust_a: Plane, trust_b: Plane, tau: float, implementation: Implementation = "cpu"
 ) -> Plane:
     """Share (H/2, W/2) of the later candidate; see `reference.blend_weights`."""
-    if a.shape != b.shape or trust_a.shape != (a.shape[0] // 2, a.shape[1] // 2) or trust_b.shape != trust_a.shape:
-        raise ValueError(f"blend_weights: shapes {a.shape} {b.shape} {trust_a.shape} {trust_b.shape} do not fit")
+    _check_tau(tau)
+    if trust_a.ndim != 2:
+        raise ValueError(f"trust_a: expected float32 (H/2, W/2), got {trust_a.dtype} {trust_a.shape}")
+    cells = trust_a.shape
+    for name, trust in (("trust_a", trust_a), ("trust_b", trust_b)):
+        _check_plane(name, trust, np.float32, cells)
+    for name, plane in (("a", a), ("b", b)):
+        _check_plane(name, plane, np.float32, (2 * cells[0], 2 * cells[1]))
     result: Plane = _module(implementation).blend_weights(a, b, trust_a, trust_b, tau)
     return result
 
 
 def mix(a: Plane, b: Plane, weights: Plane, implementation: Implementation = "cpu") -> npt.NDArray[np.uint8]:
     """Rounded blend uint8 (H, W) of two planes; see `reference.mix`."""
-    if a.shape != b.shape or a.shape[0] % weights.shape[0]:
-        raise ValueError(f"mix: shapes {a.shape} {b.shape} {weights.shape} do not fit")
+    if weights.dtype != np.float32 or weights.ndim != 2 or min(weights.shape) < 2:
+        raise ValueError(
+            f"weights: expected float32 (h, w) of at least 2 x 2 cells, got {weights.dtype} {weights.shape}"
+        )
+    _check_plane("a", a, np.float32, a.shape[:2])
+    _check_scale("a", a.shape, weights.shape)
+    _check_plane("b", b, np.float32, a.shape)
     result: npt.NDArray[np.uint8] = _module(implementation).mix(a, b, weights)
     return result
