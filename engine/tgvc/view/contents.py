@@ -1,0 +1,112 @@
+"""What a stream holds, as far as a drawing needs it: segments with their bytes, and decoded key pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import BinaryIO
+
+from tgvc.bitstream.container import Group, Header, Reader
+from tgvc.bitstream.motion import SegmentMotion, anchor_grid
+from tgvc.bitstream.pictures import find_codec, resize_picture
+from tgvc.bitstream.tracks import MotionCoder
+from tgvc.summary import read_segments
+from tgvc.timing import shown_times
+from tgvc.types import Picture
+from tgvc.view.obu import picture_sizes
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A segment: frames ``first`` to ``last`` of the video, both of them keys; ``number`` within its group."""
+
+    first: int
+    last: int
+    motion: SegmentMotion
+    motion_bytes: float
+    group: Group
+    number: int
+
+    @property
+    def mode(self) -> str:
+        """The motion mode, or ``plain`` where no frame lies between the keys."""
+        return self.motion.mode if self.motion.length > 2 else "plain"
+
+
+@dataclass
+class Contents:
+    """A whole stream. ``keys``: frame number -> bytes of that key picture; ``cuts``: first frame of every group."""
+
+    header: Header
+    frames: int = 0
+    seconds: float = 0.0
+    bytes: int = 0
+    pieces: list[Piece] = field(default_factory=list)
+    keys: dict[int, float] = field(default_factory=dict)
+    cuts: list[int] = field(default_factory=list)
+    lone: list[Group] = field(default_factory=list)
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """Bytes by layer."""
+        pictures = round(sum(self.keys.values()))
+        motion = round(sum(p.motion_bytes for p in self.pieces))
+        return {"pictures": pictures, "motion": motion, "overhead": self.bytes - pictures - motion}
+
+
+def read_contents(stream: BinaryIO) -> Contents:
+    """Read a stream to its end.
+
+    A key's bytes are those that have to arrive before it can be shown; where the picture codec cannot tell, the group's
+    are shared out evenly. The bytes of a group's motion are shared out by the price of each segment.
+
+    Raises:
+        BitstreamError: not a valid stream.
+    """
+    reader = Reader(stream)
+    header = reader.header
+    contents, clock = Contents(header), Fraction(0)
+    for group in reader:
+        start = contents.frames - group.hide_head
+        segments = read_segments(group, header.width, header.height)
+        shares = _share_motion(group, segments, header)
+        for number, (segment, share) in enumerate(zip(segments, shares, strict=True)):
+            first, last = start + group.keys[number], start + group.keys[number + 1]
+            contents.pieces.append(Piece(first, last, segment, share, group, number))
+        for key, size in zip(group.keys, _share_pictures(group), strict=True):
+            contents.keys[start + key] = contents.keys.get(start + key, 0) + size
+        if not segments:
+            contents.lone.append(group)
+        contents.cuts.append(contents.frames)
+        contents.frames += group.shown
+        clock = shown_times(group, clock, header.fps)[-1] + 1 / header.fps
+    contents.seconds, contents.bytes = float(clock), reader.position
+    return contents
+
+
+def decode_keys(group: Group, header: Header) -> list[Picture]:
+    """All key pictures of a group at the working size, I420 uint8 (3H/2, W).
+
+    Raises:
+        BitstreamError: damaged pictures.
+    """
+    keys = find_codec(group.codec).decode(group.pictures, group.key_width, group.key_height, len(group.keys))
+    return [resize_picture(key, header.width, header.height) for key in keys]
+
+
+def _share_pictures(group: Group) -> Sequence[float]:
+    """Bytes of the group's key pictures, one by one if the codec is AV1, else evenly."""
+    count = len(group.keys)
+    sizes = picture_sizes(group.pictures, count) if find_codec(group.codec).name == "av1" else None
+    return sizes or [len(group.pictures) / count] * count
+
+
+def _share_motion(group: Group, segments: Sequence[SegmentMotion], header: Header) -> list[float]:
+    """Bytes of the group's motion by segment, in proportion to what each costs where it comes."""
+    coder, prices = MotionCoder(anchor_grid(header.width, header.height)), list[float]()
+    for segment in segments:
+        prices.append(coder.cost_bits(segment))
+        coder.append(segment)
+    total = sum(prices) or 1.0
+    return [len(group.motion) * price / total for price in prices]
