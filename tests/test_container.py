@@ -129,10 +129,11 @@ def test_a_pipe_yields_each_group_before_the_next_has_come():
     assert list(reader) == [second]
 
 
-def test_times_read_back_begin_at_zero():
-    times = tuple(5_000_000 + 40_000 * i + (i == 3) * 9 for i in range(9))
+@pytest.mark.parametrize("late", [5_000_000, 0, -7_000])
+def test_times_are_kept_with_a_late_or_early_first_frame(late):
+    times = tuple(late + 40_000 * i + (i == 3) * 9 for i in range(9))
     (back,) = groups_in(stream_of(group_of(9, times=times)))
-    assert back.times == tuple(t - times[0] for t in times)
+    assert back.times == times
 
 
 def test_a_dropped_frame_costs_a_few_bytes():

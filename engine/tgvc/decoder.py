@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 from tgvc.bitstream.container import Group, Header, Reader
@@ -19,6 +20,7 @@ from tgvc.errors import ConfigError
 from tgvc.source import open_input
 from tgvc.synthesis.densify import read_motion
 from tgvc.synthesis.warp import WarpGenerator
+from tgvc.timing import moment, shown_times
 from tgvc.types import Picture, VideoInfo
 from tgvc.video.reader import TimedPicture
 from tgvc.video.writer import VideoWriter
@@ -36,7 +38,9 @@ class DecodeReport:
     fps: float = 0.0
     generator: str = "warp"
     seconds: float = 0.0
-    stages: dict[str, float] = field(default_factory=lambda: {"pictures": 0.0, "motion": 0.0, "render": 0.0, "write": 0.0})
+    stages: dict[str, float] = field(
+        default_factory=lambda: {"pictures": 0.0, "motion": 0.0, "render": 0.0, "write": 0.0}
+    )
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -89,20 +93,20 @@ class Decoder:
 
     def _show(self, reader: Reader, report: DecodeReport) -> Iterator[TimedPicture]:
         """Frames inside the asked range; whole groups before it are skipped without decoding."""
-        start, end = self.config.start or 0.0, self.config.end
+        start = moment(self.config.start or 0.0)
+        end = None if self.config.end is None else moment(self.config.end)
         fps, clock = reader.header.fps, Fraction(0)
         for group in reader:
-            times = frame_times(group, clock, fps)
-            following = times[-1] + 1 / fps
-            shown = range(group.hide_head, group.frames - group.hide_tail)
             if end is not None and clock >= end:
                 return
-            if following > start:
-                pictures = self._decode_group(group, reader.header, report)
-                for index, picture in enumerate(pictures):
-                    if index in shown and times[index] >= start and (end is None or times[index] < end):
-                        yield TimedPicture(times[index], picture)
-            clock = times[shown[-1]] + 1 / fps
+            times = shown_times(group, clock, fps)
+            clock = times[-1] + 1 / fps
+            if times[-1] < start:
+                continue
+            pictures = self._decode_group(group, reader.header, report)
+            for time_, picture in zip(times, islice(pictures, group.hide_head, None), strict=False):
+                if time_ >= start and (end is None or time_ < end):
+                    yield TimedPicture(time_, picture)
 
     def _decode_group(self, group: Group, header: Header, report: DecodeReport) -> Iterator[Picture]:
         """All frames of a group in order: key pictures, motion, then segments rendered side by side."""
@@ -143,11 +147,3 @@ def video_info(header: Header) -> VideoInfo:
         fps=header.fps,
         matrix=header.matrix,
     )
-
-
-def frame_times(group: Group, clock: Fraction, fps: Fraction) -> list[Fraction]:
-    """Times of the coded frames of a group in seconds; ``clock`` is the time of its first shown frame."""
-    if group.times is None:
-        return [clock + (n - group.hide_head) / fps for n in range(group.frames)]
-    origin = group.times[group.hide_head]
-    return [clock + Fraction(t - origin, 1_000_000) for t in group.times]

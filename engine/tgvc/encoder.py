@@ -17,6 +17,7 @@ from tgvc.output import open_output
 from tgvc.planning.budget import Budget
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.planning.plan import GroupPlan
+from tgvc.timing import shown_times
 from tgvc.types import Picture, VideoInfo
 from tgvc.video.reader import TimedPicture, is_constant_rate, open_video
 
@@ -90,12 +91,15 @@ class Encoder:
             report = EncodeReport(width=info.width, height=info.height, fps=float(info.fps))
             with open_output(target) as stream:
                 writer = Writer(stream, make_header(info, config))
+                clock = Fraction(0)
                 for frames in split_groups(video, config.group):
                     pictures = [f.picture for f in frames]
                     if on_progress:
                         on_progress("plan", report.frames, info.count)
                     plan = planner.plan(Task(pictures, budget.grant(len(frames)), config.quality))
-                    budget.spend(len(frames), writer.write(make_group(plan, [f.time for f in frames], info.fps)))
+                    group = make_group(plan, [f.time - clock for f in frames], info.fps)
+                    clock = shown_times(group, clock, info.fps)[-1] + 1 / info.fps
+                    budget.spend(len(frames), writer.write(group))
                     if on_group:
                         on_group(plan, pictures)
                     _add_group(report, plan)
@@ -163,9 +167,7 @@ def make_header(info: VideoInfo, config: EncoderConfig) -> Header:
 
 
 def make_group(plan: GroupPlan, times: list[Fraction], fps: Fraction) -> Group:
-    """The coded form of a plan; timestamps are stored only where they leave the even grid."""
-    micros = tuple(round(t * 1_000_000) for t in times)
-    even = is_constant_rate([t - times[0] for t in times], fps)
+    """The coded form of a plan; ``times``, in seconds from when its first frame is due, are stored only if uneven."""
     return Group(
         frames=len(times),
         keys=plan.keys,
@@ -174,7 +176,7 @@ def make_group(plan: GroupPlan, times: list[Fraction], fps: Fraction) -> Group:
         key_height=plan.key_size[1],
         pictures=plan.pictures,
         motion=plan.motion,
-        times=None if even else micros,
+        times=None if is_constant_rate(times, fps) else tuple(round(t * 1_000_000) for t in times),
     )
 
 

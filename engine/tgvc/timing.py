@@ -9,11 +9,12 @@ from tgvc.errors import ConfigError
 
 
 def shown_times(group: Group, clock: Fraction, fps: Fraction) -> list[Fraction]:
-    """Times of the shown frames of a group in seconds, the first one at ``clock``."""
+    """Times of the shown frames of a group in seconds; ``clock`` is when its first shown frame is due."""
     if group.times is None:
         return [clock + n / fps for n in range(group.shown)]
     times = group.times[group.hide_head : group.frames - group.hide_tail]
-    return [clock + Fraction(t - times[0], 1_000_000) for t in times]
+    origin = times[0] if group.hide_head else 0  # a trimmed group begins on time
+    return [clock + Fraction(t - origin, 1_000_000) for t in times]
 
 
 def moment(seconds: float) -> Fraction:

@@ -29,7 +29,8 @@ class Group:
     frame, at most 32 apart. ``codec``: number of the picture codec. ``key_width, key_height``: coded size of the key
     pictures in px, even. ``pictures, motion``: the two layers. ``tools``: parameters of the decoder's tools, up to 63
     bytes. ``hide_head, hide_tail``: frames at either end that are decoded and not shown. ``times``: time of each frame
-    in microseconds, increasing, where it is not constant; only differences are stored, so read back it starts at 0.
+    in microseconds where the rate is not constant, increasing, counted from the moment at which the first frame is due
+    (one even step after the last frame of the group before); the first may be late or early.
     """
 
     frames: int
@@ -151,15 +152,16 @@ def _check_times(times: Sequence[int], frames: int) -> None:
     if len(times) != frames:
         raise ConfigError(f"times: got {len(times)}, expected {frames}, one per frame")
     gaps = [b - a for a, b in pairwise(times)]
-    if any(not 1 <= gap <= MAX_STEP for gap in gaps):
+    if abs(times[0]) > MAX_STEP or any(not 1 <= gap <= MAX_STEP for gap in gaps):
         raise ConfigError(f"times: expected increasing, by at most {MAX_STEP} microseconds")
 
 
 def _pack_times(times: Sequence[int], fps: Fraction) -> bytes:
-    """The unit of time, then how each frame's duration differs from the one before, range coded."""
+    """The unit of time, the first time, then how each duration differs from the one before, range coded."""
     gaps = [b - a for a, b in pairwise(times)]
-    unit = math.gcd(*gaps) or 1
+    unit = math.gcd(times[0], *gaps) or 1
     encoder, contexts = RangeEncoder(), NumberContexts.fresh(12, 6, signed=True)
+    encoder.sint(contexts, times[0] // unit)
     last = _even_gap(fps, unit)
     for gap in gaps:
         encoder.sint(contexts, gap // unit - last)
@@ -172,8 +174,11 @@ def _parse_times(reader: FieldReader, frames: int, fps: Fraction) -> tuple[int, 
     unit = reader.varint("unit of time", 1, MAX_STEP)
     decoder = RangeDecoder(reader.take("times", reader.varint("length of times")))
     contexts = NumberContexts.fresh(12, 6, signed=True)
-    times, last = [0], _even_gap(fps, unit)
+    last = _even_gap(fps, unit)
     try:
+        times = [decoder.sint(contexts) * unit]
+        if abs(times[0]) > MAX_STEP:
+            raise BitstreamError(f"a first frame {times[0]} microseconds from when it is due, expected {MAX_STEP}")
         for _ in range(frames - 1):
             last += decoder.sint(contexts)
             if not 1 <= last * unit <= MAX_STEP:

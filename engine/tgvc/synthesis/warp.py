@@ -5,26 +5,30 @@ It decodes every stream of the TRACKS kind, so preview, concealment and the cond
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import Executor
-
-import numpy as np
 
 from tgvc.synthesis.densify import FrameFields, frame_fields
 from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow
-from tgvc.types import FloatArray, Motion, Picture, join_planes, picture_planes, picture_size
+from tgvc.types import FloatArray, Motion, Picture, Plane, join_planes, picture_planes, picture_size
 from tgvc_kernels import ops
+
+
+def blend_luma(first: Plane, last: Plane, fields: FrameFields) -> tuple[Plane, FloatArray]:
+    """Luma of the frame between two pictures, uint8 (H, W), and the share of the later one, float32 (H/2, W/2)."""
+    a, b = ops.warp(first, fields.to_first), ops.warp(last, fields.to_last)
+    weights = ops.blend_weights(a, b, fields.trust_first, fields.trust_last, fields.tau)
+    return ops.mix(a, b, weights), weights
 
 
 def blend_frame(first: Picture, last: Picture, fields: FrameFields) -> Picture:
     """The frame between two pictures under given fields, uint8 (3H/2, W)."""
     early, late = picture_planes(first), picture_planes(last)
-    a, b = ops.warp(early[0], fields.to_first), ops.warp(late[0], fields.to_last)
-    weights = ops.blend_weights(a, b, fields.trust_first, fields.trust_last, fields.tau)
-    planes = [ops.mix(a, b, weights)]
-    for one, two in zip(early[1:], late[1:], strict=True):
-        planes.append(ops.mix(ops.warp(one, fields.to_first), ops.warp(two, fields.to_last), weights))
-    return join_planes(planes[0], planes[1], planes[2])
+    luma, weights = blend_luma(early[0], late[0], fields)
+    u, v = (
+        ops.mix(ops.warp(one, fields.to_first), ops.warp(two, fields.to_last), weights)
+        for one, two in zip(early[1:], late[1:], strict=True)
+    )
+    return join_planes(luma, u, v)
 
 
 class WarpGenerator:
@@ -62,12 +66,3 @@ class WarpGenerator:
         fields = frame_fields(motion, flow, length, height // CELL, width // CELL)
         run = map if executor is None else executor.map
         return list(run(lambda f: blend_frame(first, last, f), fields))
-
-
-def luma_error(pictures: Sequence[Picture], originals: Sequence[Picture]) -> FloatArray:
-    """Mean squared luma error per frame, float32 (N,)."""
-    errors = []
-    for picture, original in zip(pictures, originals, strict=True):
-        d = picture_planes(picture)[0].astype(np.float32) - picture_planes(original)[0]
-        errors.append(float(np.mean(d * d)))
-    return np.asarray(errors, dtype=np.float32)
