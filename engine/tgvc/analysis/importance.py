@@ -57,11 +57,11 @@ def weigh_instances(
         tracks: Its P tracks.
         labels: int32 (P,), instance of each track, -1 for none.
         embedder: What sees the difference.
-        parity: Look at every frame and scale both measures by the length of the segment, as the published code.
+        parity: Look at every frame, let a longer segment look slower, and ask for more speed, as the published code.
 
     Returns:
-        One entry per label in rising order. The importance of an instance too slow to be kept is not measured in the
-        default form and stays 0.
+        One entry per label in rising order. The importance of an instance too slow to be kept is not measured
+        and stays 0.
 
     Raises:
         ConfigError: The numbers of pictures, frames, tracks and labels do not fit.
@@ -76,7 +76,7 @@ def weigh_instances(
         )
     chosen = range(count) if parity else np.unique(np.linspace(0, count - 1, SAMPLES).round().astype(int)).tolist()
     views = _View.make_all(pictures, chosen, embedder)
-    scale = REFERENCE_FRAMES * (1.0 if parity else embedder.importance_scale)
+    scale = REFERENCE_FRAMES * embedder.importance_scale
     slowest = PARITY_LEAST_SPEED if parity else LEAST_SPEED
     instances = []
     for label in range(int(labels.max(initial=-1)) + 1):
@@ -86,7 +86,7 @@ def weigh_instances(
         if parity:
             speed *= REFERENCE_FRAMES / count
         importance = 0.0
-        if parity or speed > slowest:
+        if speed > slowest:
             changes = [view.change_without(xy[:, view.frame], visible[:, view.frame], embedder) for view in views]
             importance = scale * float(np.mean(changes))
         kept = importance * speed > LEAST_MATTER and speed > slowest
