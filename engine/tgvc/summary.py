@@ -37,8 +37,8 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
         ``bytes``, ``frames`` (shown), ``seconds``, ``fps``, ``width, height`` (working size, px), ``source_width,
         source_height`` (px), ``bpp`` (bits per pixel of the working size), ``kbps``, ``profile``, ``seed``, ``matrix``,
         ``meta``, ``layers`` (bytes of pictures, motion and overhead), ``modes`` (segments per motion mode) and
-        ``groups``: for each its first frame, frames, start in seconds, keys (frame numbers in the video, less than
-        0 or beyond the end where they are hidden), coded key size in px, bytes of both layers, trajectories and modes.
+        ``groups``: for each its first frame, frames shown, frames decoded and not shown (``hidden``), start in seconds,
+        keys shown (frame numbers in the video), coded key size in px, bytes of both layers, trajectories and modes.
 
     Raises:
         BitstreamError: not a valid stream.
@@ -56,7 +56,8 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
                 "first": frames,
                 "frames": group.shown,
                 "start": float(clock),
-                "keys": [k - group.hide_head + frames for k in group.keys],
+                "hidden": group.frames - group.shown,
+                "keys": [frames + k - group.hide_head for k in group.keys if 0 <= k - group.hide_head < group.shown],
                 "key_size": [group.key_width, group.key_height],
                 "pictures": len(group.pictures),
                 "motion": len(group.motion),

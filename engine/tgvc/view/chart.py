@@ -25,15 +25,16 @@ def count_bytes(contents: Contents, bars: int) -> dict[str, npt.NDArray[np.float
     """
     frames = contents.frames
 
-    def bar(frame: float) -> int:
-        return min(max(int(frame) * bars // frames, 0), bars - 1)
+    def bar(frame: int) -> int:
+        return frame * bars // frames
 
     out = {name: np.zeros(bars) for name in LAYERS}
     for frame, size in contents.keys.items():
         out["pictures"][bar(frame)] += size
     for piece in contents.pieces:
-        for frame in range(piece.first + 1, piece.last + 1):
-            out["motion"][bar(frame)] += piece.motion_bytes / (piece.last - piece.first)
+        painted = range(piece.first + 1, piece.last + 1) or range(piece.first, piece.first + 1)
+        for frame in painted:
+            out["motion"][bar(frame)] += piece.motion_bytes / len(painted)
     for cut in contents.cuts:
         out["overhead"][bar(cut)] += contents.layers["overhead"] / len(contents.cuts)
     return out
@@ -89,7 +90,7 @@ def _draw_ribbon(canvas: Canvas, contents: Contents, box: Box) -> None:
     left, top, right, bottom = box
     scale = (right - left) / contents.frames
     for piece in contents.pieces:
-        start, end = max(0, piece.first), min(contents.frames - 1, piece.last)
+        start, end = piece.first, piece.last
         if end > start:
             edge = min(1.0, (end - start) * scale / 6)
             box_of_piece = left + (start + 0.5) * scale + edge, top, left + (end + 0.5) * scale - edge, bottom

@@ -19,7 +19,10 @@ from tgvc.view.obu import picture_sizes
 
 @dataclass(frozen=True)
 class Piece:
-    """A segment: frames ``first`` to ``last`` of the video, both of them keys; ``number`` within its group."""
+    """A segment: frames ``first`` to ``last`` of the video, both of them keys; ``number`` within its group.
+
+    Where frames are decoded and not shown, it is cut to those that are; ``whole`` says that its first key is shown.
+    """
 
     first: int
     last: int
@@ -27,6 +30,7 @@ class Piece:
     motion_bytes: float
     group: Group
     number: int
+    whole: bool
 
     @property
     def mode(self) -> str:
@@ -68,14 +72,15 @@ def read_contents(stream: BinaryIO) -> Contents:
     header = reader.header
     contents, clock = Contents(header), Fraction(0)
     for group in reader:
-        start = contents.frames - group.hide_head
+        frames = _shown_numbers(group, contents.frames)
         segments = read_segments(group, header.width, header.height)
         shares = _share_motion(group, segments, header)
         for number, (segment, share) in enumerate(zip(segments, shares, strict=True)):
-            first, last = start + group.keys[number], start + group.keys[number + 1]
-            contents.pieces.append(Piece(first, last, segment, share, group, number))
-        for key, size in zip(group.keys, _share_pictures(group), strict=True):
-            contents.keys[start + key] = contents.keys.get(start + key, 0) + size
+            first, last = frames[number : number + 2]
+            whole = group.keys[number] >= group.hide_head and last > first
+            contents.pieces.append(Piece(first, last, segment, share, group, number, whole))
+        for frame, size in zip(frames, _share_pictures(group), strict=True):
+            contents.keys[frame] = contents.keys.get(frame, 0) + size
         if not segments:
             contents.lone.append(group)
         contents.cuts.append(contents.frames)
@@ -93,6 +98,11 @@ def decode_keys(group: Group, header: Header) -> list[Picture]:
     """
     keys = find_codec(group.codec).decode(group.pictures, group.key_width, group.key_height, len(group.keys))
     return [resize_picture(key, header.width, header.height) for key in keys]
+
+
+def _shown_numbers(group: Group, start: int) -> list[int]:
+    """Frame numbers in the video of the group's keys; those of hidden ones are of the nearest frame that is shown."""
+    return [start + min(max(key - group.hide_head, 0), group.shown - 1) for key in group.keys]
 
 
 def _share_pictures(group: Group) -> Sequence[float]:

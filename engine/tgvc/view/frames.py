@@ -49,7 +49,7 @@ def choose_tiles(contents: Contents, count: int) -> list[Tile]:
     Raises:
         BitstreamError: damaged pictures.
     """
-    shown = [p for p in contents.pieces if 0 <= p.first < contents.frames]
+    shown = [piece for piece in contents.pieces if piece.whole]
     if not shown:
         pictures = [decode_keys(group, contents.header)[0] for group in contents.lone[:count]]
         return [_still_tile(n, picture, contents.header) for n, picture in enumerate(pictures)]
