@@ -88,7 +88,8 @@ def groups(draw) -> Group:
     if draw(st.booleans()):
         unit = draw(st.sampled_from([1, 1000, 33366]))
         gaps = draw(st.lists(st.integers(1, 60_000), min_size=frames - 1, max_size=frames - 1))
-        times = tuple(unit * sum(gaps[:i]) for i in range(frames))
+        start = draw(st.integers(1 - 2**31, 2**31 - 1))
+        times = tuple(start + unit * sum(gaps[:i]) for i in range(frames))
     return Group(
         frames=frames,
         keys=keys,
@@ -134,6 +135,13 @@ def test_times_are_kept_with_a_late_or_early_first_frame(late):
     times = tuple(late + 40_000 * i + (i == 3) * 9 for i in range(9))
     (back,) = groups_in(stream_of(group_of(9, times=times)))
     assert back.times == times
+
+
+@pytest.mark.parametrize("late", [-3_007, 7, 123_456_789])
+def test_a_group_that_begins_early_or_late_pays_for_it_once(late):
+    even, moved = (tuple(start + 40_000 * i + 20_000 * (i > 5) for i in range(40)) for start in (0, late))
+    # 60 bits at most: 28 of a length in unary at first sight, 27 below the leading one, the sign
+    assert len(stream_of(group_of(40, times=moved))) <= len(stream_of(group_of(40, times=even))) + 8
 
 
 def test_a_dropped_frame_costs_a_few_bytes():

@@ -157,11 +157,11 @@ def _check_times(times: Sequence[int], frames: int) -> None:
 
 
 def _pack_times(times: Sequence[int], fps: Fraction) -> bytes:
-    """The unit of time, the first time, then how each duration differs from the one before, range coded."""
+    """The unit of steps; then, range coded, the first time in microseconds and how each step differs from the last."""
     gaps = [b - a for a, b in pairwise(times)]
-    unit = math.gcd(times[0], *gaps) or 1
+    unit = math.gcd(*gaps) or 1
     encoder, contexts = RangeEncoder(), NumberContexts.fresh(12, 6, signed=True)
-    encoder.sint(contexts, times[0] // unit)
+    encoder.sint(NumberContexts.fresh(12, 6, signed=True), times[0])
     last = _even_gap(fps, unit)
     for gap in gaps:
         encoder.sint(contexts, gap // unit - last)
@@ -176,9 +176,7 @@ def _parse_times(reader: FieldReader, frames: int, fps: Fraction) -> tuple[int, 
     contexts = NumberContexts.fresh(12, 6, signed=True)
     last = _even_gap(fps, unit)
     try:
-        times = [decoder.sint(contexts) * unit]
-        if abs(times[0]) > MAX_STEP:
-            raise BitstreamError(f"a first frame {times[0]} microseconds from when it is due, expected {MAX_STEP}")
+        times = [decoder.sint(NumberContexts.fresh(12, 6, signed=True), MAX_STEP)]
         for _ in range(frames - 1):
             last += decoder.sint(contexts)
             if not 1 <= last * unit <= MAX_STEP:
