@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import doc_example
+import plain_decoder
 import pytest
 import stream_recipe
 
@@ -73,6 +74,16 @@ def test_every_prefix_gives_whole_groups_or_is_refused():
             pass
         assert read == whole[: len(read)]
     assert complete == [1, 2]  # after the first group, and after the second where only the index is missing
+
+
+def test_a_decoder_written_from_the_document_alone_reads_the_same():
+    read = plain_decoder.read_stream(DATA, DOCUMENT.read_text(encoding="utf-8"))
+    expected = json.loads(stream_recipe.EXPECTED.read_text(encoding="utf-8"))
+    payloads = [group.pop("pictures") for group in read["groups"]]
+    assert payloads == [group.pictures for group in Reader(io.BytesIO(DATA))]
+    for group in expected["groups"]:
+        del group["pictures_crc"]
+    assert read == expected
 
 
 def test_the_documented_example_is_what_the_code_writes():
