@@ -26,7 +26,7 @@ FOLDERS = {
 LAYERS = (
     ("errors",),
     ("types",),
-    ("config", "source", "output"),
+    ("config", "source", "output", "opencv"),
     ("video", "bitstream"),
     ("timing",),
     ("summary", "analysis", "synthesis"),

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from tgvc.analysis.flow import fit_camera, match_dense, move_affine, one_cv_thread, pixel_grid
+from tgvc.analysis.flow import fit_camera, match_dense, move_affine, pixel_grid
 from tgvc.analysis.tracking import fill_hidden, grid_points, track_segment
 from tgvc.errors import ConfigError
+from tgvc.opencv import one_cv_thread
 
 W, H, T, GRID = 256, 160, 12, 20
 CENTRE = np.array([W / 2, H / 2])

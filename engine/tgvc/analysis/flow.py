@@ -5,10 +5,6 @@ A flow is float32 (H, W, 2) in px: the point (x, y) of the first picture is foun
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import cv2
 import numpy as np
 
@@ -20,32 +16,6 @@ CAMERA_INLIER = 2.0  # px
 CAMERA_SUPPORT = 0.6  # share of consistent points that must agree before the model is used
 CAMERA_POINTS = 200
 CAMERA_BEND = 0.02  # smallest rotation or zoom worth a warp: below it patches match as well without
-
-
-_lock = threading.Lock()
-_blocks = 0
-_threads_outside = 0
-
-
-@contextmanager
-def one_cv_thread() -> Iterator[None]:
-    """Run OpenCV on one thread inside the block: DIS cuts its work into stripes, its result depends on their number.
-
-    The setting is one for the whole process: the first block to begin keeps it, the last one to end brings it back.
-    """
-    global _blocks, _threads_outside
-    with _lock:
-        if _blocks == 0:
-            _threads_outside = cv2.getNumThreads()
-            cv2.setNumThreads(1)
-        _blocks += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _blocks -= 1
-            if _blocks == 0:
-                cv2.setNumThreads(_threads_outside)
 
 
 def pixel_grid(height: int, width: int) -> FloatArray:

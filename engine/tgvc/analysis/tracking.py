@@ -26,11 +26,11 @@ from tgvc.analysis.flow import (
     invert_affine,
     match_dense,
     match_moved,
-    one_cv_thread,
     pixel_grid,
     sample_at,
 )
 from tgvc.errors import ConfigError
+from tgvc.opencv import one_cv_thread
 from tgvc.types import BoolArray, FloatArray, Plane, TrackSet
 
 # The published tracker works on 512x384 and keeps its grid 8 px off the border there; we scale the positions.

@@ -14,7 +14,7 @@ from fractions import Fraction
 
 from tgvc.bitstream.group import uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
-from tgvc.bitstream.tracks import encode_motion
+from tgvc.bitstream.tracks import decode_motion, encode_motion
 from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
 from tgvc.planning.plan import GroupPlan, render_group
@@ -175,7 +175,9 @@ class GroupPlanner:
         self, task: Task, keys: tuple[int, ...], track: KeyTrack, quality: float, segments: list[SegmentMotion]
     ) -> GroupPlan:
         """The plan with key pictures as fine as the motion leaves room for."""
-        motion = encode_motion(segments, anchor_grid(*track.full_size))
+        grid = anchor_grid(*track.full_size)
+        motion = encode_motion(segments, grid)
+        segments = decode_motion(motion, [s.length for s in segments], grid)  # in coded order, as the decoder has them
         if task.budget is not None:
             quality = track.search(task.budget - len(motion), guess=quality)
         payload = track.code(quality).payload

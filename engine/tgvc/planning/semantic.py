@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgvc.analysis.embedding import Embedder, GistEmbedder
+from tgvc.analysis.importance import select_trajectories
 from tgvc.analysis.instances import cluster_tracks
 from tgvc.analysis.keyframes import SemanticPolicy
-from tgvc.analysis.representatives import select_trajectories
 from tgvc.analysis.tracking import track_segment
 from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points, usual_transform
 from tgvc.bitstream.tracks import encode_motion

@@ -6,45 +6,18 @@ steers the parsing of a stream.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
+from tgvc.opencv import one_cv_thread
 from tgvc.types import FloatArray, Plane
 from tgvc_kernels import ops
 
 CELL = 2  # px: fields have one vector per 2 x 2 pixels; finer measured no better (docs/design.md)
 _TRUST_SCALE = 2.0  # cells of forward-backward error at which trust falls to 1/e
 _TRUST_FLOOR = 0.05
-
-_lock = threading.Lock()
-_users = 0
-_threads_before = 0
-
-
-@contextmanager
-def one_cv_thread() -> Iterator[None]:
-    """Run OpenCV on one thread inside the block: the result of DIS depends on the thread count.
-
-    OpenCV's setting is global, so the first block to enter stores it and the last one to leave restores it.
-    """
-    global _users, _threads_before
-    with _lock:
-        if _users == 0:
-            _threads_before = cv2.getNumThreads()
-            cv2.setNumThreads(1)
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                cv2.setNumThreads(_threads_before)
 
 
 def shrink_plane(plane: Plane, factor: int = CELL) -> Plane:
