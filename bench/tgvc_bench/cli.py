@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import ConfigError, TgvcError
-from tgvc_bench import encoders, quality
+from tgvc_bench import ablation, encoders, quality
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -109,6 +109,33 @@ def table(result: Path, against: str) -> None:
     if record is None or record.get("format") != quality.FORMAT:
         raise ConfigError(f"{result}: expected a file made by tgvc-bench quality")
     click.echo(format_tables(record, against))
+
+
+@commands.command("ablation")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--bpp", "rates", multiple=True, default=(0.003, 0.005), show_default=True, help="Bits per pixel.")
+@click.option("--spacing", "spacings", multiple=True, default=ablation.SPACINGS, show_default=True, help="Frames.")
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(1), help="Only the first of a clip.")
+@click.option("--effort", default=2, show_default=True, help="Of the encoder.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_ablation(
+    clips: tuple[Path, ...],
+    rates: tuple[float, ...],
+    spacings: tuple[int, ...],
+    frames: int,
+    effort: int,
+    output: Path,
+) -> None:
+    """Cross-fade, F, G and T at equal bytes and fixed spacings, on CLIPS; prints the tables at the end."""
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    console = Console(stderr=True)
+    found = ablation.run_ablation(clips, rates, output, frames=frames, effort=effort, spacings=spacings)
+    for entry in found:
+        text = entry.get("error") or f"{entry['bpp']:.5f} bpp, {entry['scores']['psnr_y']:.2f} dB"
+        name = f"{entry['clip']} {entry['rate']:g} {entry['system']} spacing {entry['spacing']}"
+        console.print(f"{name}: {text}", markup=False, highlight=False)
+    click.echo(ablation.format_ablation(read_record(output) or {}))
 
 
 def main() -> None:

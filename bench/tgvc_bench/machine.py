@@ -1,0 +1,85 @@
+"""What a measurement ran on: versions of the parts that matter, the processor, how busy it was, seconds spent."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, TypeVar
+
+from tgvc_bench.ffmpeg import ffmpeg_version
+from tgvc_bench.records import shorten
+
+_PACKAGES = ("tgvc", "av", "numpy", "numba", "opencv-python-headless")
+_Result = TypeVar("_Result")
+
+
+def read_versions(*, ffmpeg: bool = True) -> dict[str, str]:
+    """Versions of the packages that decide a result; ``ffmpeg``: also of the binary that runs VMAF."""
+    found = {"ffmpeg": ffmpeg_version()} if ffmpeg else {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    return found
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores that may be used, Python, and the load averaged over the last minute."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return {
+        "processor": _processor(),
+        "cores": cores,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "load": shorten(os.getloadavg()[0], 3),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds of one run: ``wall`` by the clock, ``cpu`` of all threads of this process, user and system."""
+
+    wall: float
+    cpu: float
+
+
+def time_call(call: Callable[[], _Result]) -> tuple[_Result, Spent]:
+    """Run once; what it returned and what it took."""
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    result = call()
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return result, Spent(wall, cpu)
+
+
+def time_repeats(call: Callable[[], object], repeats: int, *, warm_up: bool = True) -> list[Spent]:
+    """Run several times, after one run that is not counted (kernels are compiled in it)."""
+    if warm_up:
+        call()
+    return [time_call(call)[1] for _ in range(repeats)]
+
+
+def summarise(spent: Sequence[Spent]) -> dict[str, Any]:
+    """Median and smallest of the runs: ``wall_s``, ``cpu_s``, each {median, min}, and how many ``runs``."""
+    result: dict[str, Any] = {"runs": len(spent)}
+    for name, values in (("wall_s", [s.wall for s in spent]), ("cpu_s", [s.cpu for s in spent])):
+        result[name] = {"median": shorten(statistics.median(values), 4), "min": shorten(min(values), 4)}
+    return result
