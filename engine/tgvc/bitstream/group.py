@@ -17,6 +17,7 @@ MAX_FRAMES = 4096
 MAX_GAP = MAX_LENGTH - 1  # frames from one key to the next
 MAX_KEY_SIDE = 8192
 MAX_TOOLS = 63
+MAX_MOTION = 1 << 20  # bytes: bounds the seconds that a hostile payload can take
 MAX_STEP = (1 << 31) - 1  # longest time from one frame to the next, microseconds: 35 minutes
 _TOOLS, _HIDDEN, _TIMES, _MOTION, _FINE = (1 << i for i in range(5))
 
@@ -57,6 +58,8 @@ class Group:
             raise ConfigError(f"codec={self.codec}: expected 0..255")
         if any(side % 2 or not 2 <= side <= MAX_KEY_SIDE for side in (self.key_width, self.key_height)):
             raise ConfigError(f"key size={self.key_width}x{self.key_height}: expected even sides up to {MAX_KEY_SIDE}")
+        if len(self.motion) > MAX_MOTION:
+            raise ConfigError(f"motion: got {len(self.motion)} bytes, expected at most {MAX_MOTION}")
         if len(self.tools) > MAX_TOOLS:
             raise ConfigError(f"tools: got {len(self.tools)} bytes, expected at most {MAX_TOOLS}")
         if min(self.hide_head, self.hide_tail) < 0 or self.hide_head + self.hide_tail >= self.frames:
@@ -107,7 +110,7 @@ def parse_group(data: bytes, fps: Fraction, offset: int) -> Group:
     head = reader.varint("hidden head", 0, frames - 1) if flags & _HIDDEN else 0
     tail = reader.varint("hidden tail", 0, frames - 1 - head) if flags & _HIDDEN else 0
     times = _parse_times(reader, frames, fps) if flags & _TIMES else None
-    motion = reader.take("motion", reader.varint("length of motion")) if flags & _MOTION else b""
+    motion = reader.take("motion", reader.varint("length of motion", 0, MAX_MOTION)) if flags & _MOTION else b""
     return Group(
         frames=frames,
         keys=keys,

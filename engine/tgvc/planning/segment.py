@@ -154,7 +154,7 @@ class SegmentPlanner:
         bits, refused = 0.0, 0
         chosen: list[int] = []
         for i in range(len(cells)):
-            if len(chosen) >= self.tracks or refused >= _PATIENCE or found.gains[i] < price * _TRACK_BITS:
+            if len(chosen) >= self.tracks or refused >= _PATIENCE or 2 * found.gains[i] < price * _TRACK_BITS:
                 break
             if any((cells[i] == cells[j]).all() for j in chosen):
                 continue
@@ -167,7 +167,7 @@ class SegmentPlanner:
             )
             centres = [_centres(cells[[*chosen, i]], flow, (t + 1) / (n + 1), dense.tracks[:, t]) for t in range(n)]
             new_error = bent_error(view, spread_tracks(centres, dense.tracks, bends))
-            if error - new_error > price * cost:
+            if (error - new_error) * (1 + found.salience[i]) > price * cost:
                 chosen.append(i)
                 error, bits, refused = new_error, bits + cost, 0
             else:
