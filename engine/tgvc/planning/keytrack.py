@@ -68,8 +68,10 @@ class KeyTrack:
             tries: codings at most.
 
         Returns:
-            A tried quality whose payload is at most ``budget`` bytes and the largest such; if none fits, the coarsest.
+            A tried quality whose payload is at most ``budget`` bytes and the largest such; if none fits, the one with
+            the smallest payload.
         """
+        budget = max(budget, 1.0)
         quality = guess
         for _ in range(tries):
             if budget * (1 - tolerance) <= self._bytes(quality) <= budget:
@@ -84,8 +86,10 @@ class KeyTrack:
                 if not beyond or beyond[0] < QUALITY_MIN:
                     break
                 quality = beyond[0]
+        if not any(self._bytes(q) <= budget for q in self.trials):
+            self.code(QUALITY_MAX)
         fitting = [q for q in self.trials if self._bytes(q) <= budget]
-        return max(fitting, key=self._bytes) if fitting else max(self.trials)
+        return max(fitting, key=self._bytes) if fitting else min(self.trials, key=self._bytes)
 
     def _next(self, budget: float, fine: float | None, coarse: float | None) -> float:
         """Next quality to try, given the coarsest one that is too large and the finest one that fits."""
