@@ -7,6 +7,7 @@ settings and the codec's own code are the same; else it is measured again.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from tgvc_bench.clips import Clip, read_clip
 from tgvc_bench.machine import read_versions
 from tgvc_bench.metrics import SMALLER_IS_BETTER, Reference, score
 from tgvc_bench.records import read_record, shorten, write_record
+from tgvc_bench.remember import remember_tracks
 from tgvc_bench.verdict import SIX
 from tgvc_bench.vmaf import score_vmaf
 
@@ -77,26 +79,19 @@ def run_ablation(
     for path in clips:
         clip = read_clip(path, frames)
         source: Reference | None = None
-        for rate in rates:
-            for spacing in spacings:
-                for system, modes in SYSTEMS.items():
-                    entry: dict[str, Any] = {
-                        "clip": path.stem,
-                        "sha256": clip.sha256,
-                        "rate": rate,
-                        "system": system,
-                        "spacing": spacing,
-                        "code": code,
-                    }
+        for spacing in spacings:
+            with remember_tracks():  # the systems code the same key pictures
+                for rate, system in itertools.product(rates, SYSTEMS):
+                    entry: dict[str, Any] = {"clip": path.stem, "sha256": clip.sha256, "rate": rate}
+                    entry |= {"system": system, "spacing": spacing, "code": code}
                     if known := kept.get(_key(entry)):
                         entries.append(known)
                         continue
                     source = source or Reference(clip.pictures)
-                    options_ = quality.Options(frames, effort, extra={"modes": modes, "spacing": spacing})
-                    entry |= _measure(clip, source, rate, options_)
-                    entries.append(entry)
+                    asked = quality.Options(frames, effort, extra={"modes": SYSTEMS[system], "spacing": spacing})
+                    entries.append(entry | _measure(clip, source, rate, asked))
                     write_record(output, {**head, "entries": entries})
-                    yield entry
+                    yield entries[-1]
     write_record(output, {**head, "entries": entries})
 
 
