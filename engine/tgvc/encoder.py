@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -86,6 +86,8 @@ class Encoder:
         config = self.config
         with open_video(source, size=config.size, frames=config.frames) as video:
             info = video.info
+            if config.bytes is not None and info.count is None and video.replayable:
+                info = replace(info, count=sum(1 for _ in video))  # a total can only be shared out over a known length
             budget = Budget(config, info)
             planner = self._planner()
             report = EncodeReport(width=info.width, height=info.height, fps=float(info.fps))
