@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import ConfigError, TgvcError
-from tgvc_bench import ablation, encoders, quality
+from tgvc_bench import ablation, encoders, memory, quality, speed
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -136,6 +136,34 @@ def measure_ablation(
         name = f"{entry['clip']} {entry['rate']:g} {entry['system']} spacing {entry['spacing']}"
         console.print(f"{name}: {text}", markup=False, highlight=False)
     click.echo(ablation.format_ablation(read_record(output) or {}))
+
+
+@commands.command("speed")
+@click.argument("clip", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--frames", default=96, show_default=True, type=click.IntRange(9), help="Only the first of the clip.")
+@click.option("--bpp", default=0.005, show_default=True, help="Bits per pixel.")
+@click.option("--effort", "efforts", multiple=True, type=int, default=speed.EFFORTS, show_default=True)
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1), help="Runs of each timing.")
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="Of encoder and decoder.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_speed(
+    clip: Path, frames: int, bpp: float, efforts: tuple[int, ...], repeats: int, threads: int, output: Path
+) -> None:
+    """Decoding and encoding of CLIP against real time, kernels against NumPy."""
+    options = speed.Options(frames, bpp, efforts, repeats, threads)
+    for line in speed.run_speed(clip, output, options):
+        click.echo(line)
+
+
+@commands.command("memory")
+@click.option("--frames", "lengths", multiple=True, type=int, default=memory.LENGTHS, show_default=True)
+@click.option("--effort", "efforts", multiple=True, type=int, default=(0, 2), show_default=True)
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1), help="Of the encoder.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_memory(lengths: tuple[int, ...], efforts: tuple[int, ...], threads: int, output: Path) -> None:
+    """Peak memory of encoding and decoding, a short generated clip against a long one."""
+    for line in memory.run_memory(output, lengths=lengths, efforts=efforts, threads=threads):
+        click.echo(line)
 
 
 def main() -> None:
