@@ -218,7 +218,8 @@ def test_bad_input_is_one_line_and_leaves_no_file(name: str, samples: Path, here
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_one_line_and_no_file(number: int, code: int, samples: Path, here: Path) -> None:
-    process = run_process("encode", "-", "-o", here / "out.tgvc", "--group", "4", *RATE, start_new_session=True)
+    options = {"start_new_session": True, "preexec_fn": lambda: signal.signal(number, signal.SIG_DFL)}
+    process = run_process("encode", "-", "-o", here / "out.tgvc", "--group", "4", *RATE, **options)
     assert process.stdin is not None
     process.stdin.write((samples / "clip.y4m").read_bytes())
     process.stdin.flush()  # and no end: the encoder waits for more, in the middle of its file

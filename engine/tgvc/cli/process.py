@@ -28,7 +28,10 @@ class Interrupted(BaseException):
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `Interrupted` on SIGINT and SIGTERM inside the block; signals belong to the main thread only."""
+    """Raise `Interrupted` on SIGINT and SIGTERM inside the block.
+
+    A signal that the process was started to ignore stays ignored. Signals belong to the main thread only.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -36,7 +39,8 @@ def interruptible() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    before = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    wanted = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in wanted}
     try:
         yield
     finally:
@@ -76,13 +80,18 @@ class CommandLine(click.Group):
         except MemoryError:
             return complain("not enough memory for a video of this size; a smaller --size needs less", FAILED)
         except Interrupted as stopped:
-            return complain("interrupted, nothing was written", 128 + stopped.number, "")
+            return complain_interrupted(stopped)
 
 
 def complain(message: str, code: int, label: str = "error: ") -> int:
     """Print one line on stderr; returns ``code``."""
     click.echo(f"tgvc: {label}{' '.join(message.split())}", err=True)
     return code
+
+
+def complain_interrupted(stopped: Interrupted) -> int:
+    """Say that a signal ended the run; returns the exit code."""
+    return complain("interrupted, nothing was written", 128 + stopped.number, "")
 
 
 def leave(code: int) -> None:
