@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -51,6 +52,12 @@ def _picture(
     halves = [(x[::2, ::2] + 0.5 - left[::2, ::2]) / 2, (y[::2, ::2] + 0.5 - up[::2, ::2]) / 2]
     u, v = (Texture(seed + n).at(*halves) // 2 + 64 for n in (1000, 2000))
     return join_planes(luma, u, v)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread_of_opencv() -> None:
+    """On a busy machine every call would wait for its helper threads to get a turn."""
+    cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session")
