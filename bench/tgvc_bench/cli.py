@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import ConfigError, TgvcError
-from tgvc_bench import ablation, encoders, memory, quality, speed
+from tgvc_bench import ablation, encoders, memory, published, quality, speed
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -164,6 +164,18 @@ def measure_memory(lengths: tuple[int, ...], efforts: tuple[int, ...], threads: 
     """Peak memory of encoding and decoding, a short generated clip against a long one."""
     for line in memory.run_memory(output, lengths=lengths, efforts=efforts, threads=threads):
         click.echo(line)
+
+
+@commands.command("published")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--bpp", "rates", multiple=True, default=published.RATES, show_default=True, help="Bits per pixel.")
+@click.option("--effort", default=2, show_default=True, help="Of the encoder.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_published(folder: Path, rates: tuple[float, ...], effort: int, output: Path) -> None:
+    """Our picture of UVG Beauty beside T-GVC's published one, from FOLDER; prints the table at the end."""
+    for line in published.run_published(folder, output, rates=rates, effort=effort):
+        click.echo(line, err=True)
+    click.echo(published.format_published(output))
 
 
 def main() -> None:
