@@ -180,7 +180,8 @@ def test_encoder_sees_what_the_decoder_sees_without_importing_it() -> None:
 
 
 def test_import_of_tgvc_loads_nothing_heavy() -> None:
-    code = "import sys, tgvc; print([m for m in ('cv2', 'numba', 'av', 'PIL', 'hdbscan', 'scipy', 'torch') if m in sys.modules])"
+    heavy = ("cv2", "numba", "av", "PIL", "hdbscan", "scipy", "torch")
+    code = f"import sys, tgvc; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -131,9 +131,9 @@ class Motion:
     ``mode``: ``H`` (no motion: the pictures are cross-faded), ``F`` (flow between the decoded key pictures, linear in
     time), ``T`` (F, bent by what follows), ``G`` (only what follows, no flow).
     ``model`` float32 (n, 4, 2) px: bilinear displacement per frame, weights of (1, u, v, uv), u and v in [-1, 1] across
-    the picture. ``phase`` float32 (n,): T only, extra fraction of the flow. ``anchors`` float32 (K, 2) px, in the last key
-    picture where ``from_last`` bool (K,) says so, else in the first; ``tracks`` float32 (K, n, 2) px: displacement of the
-    points beyond the model, in order of time; ``visible`` bool (K, n).
+    the picture. ``phase`` float32 (n,): T only, extra fraction of the flow. ``anchors`` float32 (K, 2) px, in the last
+    key picture where ``from_last`` bool (K,) says so, else in the first; ``tracks`` float32 (K, n, 2) px: displacement
+    of the points beyond the model, in order of time; ``visible`` bool (K, n).
     n = T - 2 (frames between the keys) for T, T - 1 (frames after the first key) for G, 0 for H and F.
     """
 

@@ -208,7 +208,7 @@ def _block_medians(field: FloatArray, rows: int, columns: int) -> FloatArray:
 
 
 def _model_at_blocks(bend: FloatArray, rows: int, columns: int) -> FloatArray:
-    """Global part of the motion beyond the line at the block centres (h/16, w/16, 2), which trajectories do not repeat."""
+    """Global part of the motion beyond the line at the block centres (h/16, w/16, 2): trajectories do not repeat it."""
     half = _BLOCK // 2
     return -bend[half : rows * _BLOCK : _BLOCK, half : columns * _BLOCK : _BLOCK][:rows, :columns]
 

@@ -7,6 +7,7 @@ beyond it. The stream is a TRACKS stream like any other, so every generator deco
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class SemanticPlanner(GroupPlanner):
         """Trajectories of every segment; found once per group, since they depend on the source alone."""
         if self._known[0] != id(task):
             found = {}
-            for a, b in zip(keys, keys[1:], strict=False):
+            for a, b in pairwise(keys):
                 found[a, b] = self._analyse(task.pictures[a : b + 1])
             self._known = (id(task), found)
         return self._known[1]
@@ -100,30 +101,28 @@ def code_trajectories(
     model = dequantise(plain.global_coefs, step_px(GLOBAL_STEP), plain.transform, axis=0)
     model = np.concatenate([np.zeros((1, 4, 2), np.float32), model])
     grid = anchor_grid(width, height)
-    starts = {False: chosen.visible[:, 0], True: ~chosen.visible[:, 0] & chosen.visible[:, -1]}
-    parts: list[tuple[FloatArray, ...]] = []
-    for from_last, mask in starts.items():
-        for index in np.flatnonzero(mask):
-            cell = anchor_cells(chosen.xy[index, -1:] if from_last else chosen.xy[index, :1], grid)
-            anchor = anchor_points(cell)
-            moves = model_at(model, anchor, width, height)[:, 0]
-            moves = moves - moves[-1] if from_last else moves
-            beyond = chosen.xy[index] - anchor - moves
-            parts.append((cell[0], beyond[-2::-1] if from_last else beyond[1:], from_last, index))
-    seen: set[tuple[int, int, bool]] = set()
-    parts = [p for p in parts if not ((k := (*map(int, p[0]), bool(p[2]))) in seen or seen.add(k))]  # type: ignore[func-returns-value]
-    if not parts:
+    starts = [(int(k), False) for k in np.flatnonzero(chosen.visible[:, 0])]
+    starts += [(int(k), True) for k in np.flatnonzero(~chosen.visible[:, 0] & chosen.visible[:, -1])]
+    coded: dict[tuple[int, int, bool], tuple[int, FloatArray]] = {}  # one trajectory per cell and key, the best first
+    for index, from_last in starts:
+        cell = anchor_cells(chosen.xy[index, -1:] if from_last else chosen.xy[index, :1], grid)
+        anchor = anchor_points(cell)
+        moves = model_at(model, anchor, width, height)[:, 0]
+        beyond = chosen.xy[index] - anchor - (moves - moves[-1] if from_last else moves)
+        place = (int(cell[0, 0]), int(cell[0, 1]), from_last)
+        coded.setdefault(place, (index, np.asarray(beyond[-2::-1] if from_last else beyond[1:], np.float32)))
+    if not coded:
         return plain, np.zeros(0, np.float32)
-    order = np.asarray([p[3] for p in parts])
+    order = np.asarray([index for index, _ in coded.values()])
     motion = SegmentMotion.of(
         "G",
         length,
         global_step=GLOBAL_STEP,
         track_step=TRACK_STEP,
         global_coefs=plain.global_coefs,
-        anchors=np.stack([p[0] for p in parts]).astype(np.int32),
-        origin=np.asarray([bool(p[2]) for p in parts]),
-        coefs=quantise(np.stack([p[1] for p in parts]).astype(np.float32), step_px(TRACK_STEP), usual_transform("G")),
+        anchors=np.asarray([(x, y) for x, y, _ in coded], np.int32),
+        origin=np.asarray([from_last for _, _, from_last in coded]),
+        coefs=quantise(np.stack([beyond for _, beyond in coded.values()]), step_px(TRACK_STEP), usual_transform("G")),
         visible=chosen.visible[order],
     )
     return motion, chosen.value[order]
