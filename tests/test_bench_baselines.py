@@ -3,6 +3,7 @@ import math
 import re
 from fractions import Fraction
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -10,7 +11,7 @@ from click.testing import CliRunner
 from tgvc.errors import BackendError, ConfigError, VideoError
 from tgvc.types import join_planes, picture_size
 from tgvc_bench import baselines, clips, encoders, records
-from tgvc_bench.cli import commands
+from tgvc_bench.cli import commands, parse_sizes
 
 pytest.importorskip("imageio_ffmpeg")
 av = pytest.importorskip("av")
@@ -105,6 +106,12 @@ def test_a_file_that_is_no_clip_is_refused(tmp_path):
         clips.read_clip(write_video(tmp_path / "odd.mkv", make_pictures(1, 100)), 2)
 
 
+@pytest.mark.parametrize("text", ["1,x", "0", "2", "1/0", ""])
+def test_sizes_that_are_no_fractions_are_refused(text):
+    with pytest.raises(click.BadParameter, match="expected"):
+        parse_sizes(text)
+
+
 @pytest.mark.parametrize("slope", [0.05, 0.12, 0.3])
 def test_the_search_comes_close_to_every_rate_above_the_floor(slope):
     encoder = encoders.ENCODERS["svt-av1-p4"]
@@ -138,11 +145,11 @@ def test_only_clearly_worse_points_stay_unscored():
 
 
 def test_a_sweep_is_resumed_without_repeating_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(clips, "SIZES", (Fraction(1), Fraction(1, 2)))
     path = write_video(tmp_path / "clip.mkv", make_pictures(17, 192, 176))
     monkeypatch.setattr(baselines, "RATES", (0.01, 0.02))
     monkeypatch.setattr(baselines, "HIGHEST", 0.03)
-    arguments = ["baselines", str(path), "-o", str(tmp_path / "out"), "--codecs", "svt-av1-p4", "--frames", "17"]
+    arguments = ["baselines", str(path), "-o", str(tmp_path / "out"), "--codecs", "svt-av1-p4"]
+    arguments += ["--sizes", "1,1/2", "--frames", "17"]
     result = CliRunner().invoke(commands, arguments, catch_exceptions=False)
     assert result.exit_code == 0
     text = (tmp_path / "out" / "clip.json").read_text()

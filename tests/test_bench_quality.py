@@ -84,6 +84,7 @@ def test_the_baseline_itself_neither_wins_nor_saves(place, tmp_path, monkeypatch
 def test_results_are_kept_until_options_or_code_change(place, tmp_path, monkeypatch):
     output, calls = tmp_path / "out.json", []
     run = encode_as_baseline(0)
+    monkeypatch.setattr(quality, "hash_code", lambda: "one")
     monkeypatch.setattr(quality, "run_tgvc", lambda *a: calls.append(a) or run(*a))
     invoke(place, output)
     assert len(calls) == 2

@@ -7,7 +7,8 @@ encode a point; both are written as soon as they exist.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -114,16 +115,18 @@ class Sweep:
         self._small: dict[tuple[int, int], list[Picture]] = {}
         self._streams: dict[tuple[int, int, float], bytes] = {}
 
-    def run(self, codec: str) -> Iterator[str]:
-        """Do what is missing for one codec; a line of text after every point."""
+    def run(self, codec: str, fractions: Sequence[Fraction] | None = None) -> Iterator[str]:
+        """Do what is missing for one codec at some sizes, None = all; a line of text after every point."""
         encoder = encoders.ENCODERS[codec]
         command = " ".join(["ffmpeg", *encoder.command(), "-f", encoder.format])
         entry = self.record["codecs"].setdefault(
             codec, {"version": "", "command": command, "done": False, "trials": {}, "points": []}
         )
-        if entry["done"]:
+        sizes = list_sizes(*self.clip.size, fractions)
+        if entry["done"] and all(f"{width}x{height}" in entry["trials"] for width, height in sizes):
             return
-        for width, height in list_sizes(*self.clip.size):
+        entry["done"] = False
+        for width, height in sizes:
             for quality in self._search(codec, entry, width, height):
                 if not _find(entry, f"{width}x{height}", quality):
                     yield self._add(codec, entry, (width, height), quality)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,36 @@ def commands() -> None:
 @click.option(
     "--frames", default=64, show_default=True, type=click.IntRange(1), help="Only the first frames of a clip."
 )
-def baselines(clips: tuple[Path, ...], output: Path, codecs: str, frames: int) -> None:
+@click.option("--sizes", default="1,3/4,1/2,1/3,1/4", show_default=True, help="Parts of the clip's size.")
+def baselines(clips: tuple[Path, ...], output: Path, codecs: str, frames: int, sizes: str) -> None:
     """Encode and score CLIPS with conventional encoders; goes on where an earlier run stopped."""
     names = [name.strip() for name in codecs.split(",")]
     if unknown := [name for name in names if name not in encoders.ENCODERS]:
         raise click.BadParameter(f"unknown codec {unknown[0]!r}, expected some of {', '.join(encoders.ENCODERS)}")
+    fractions = parse_sizes(sizes)
     console = Console()
     for name in names:
         for path in clips:
             start = time.monotonic()
             sweep = Sweep(read_clip(path, frames), output / f"{path.stem}.json")
             with console.status(f"{name} {path.stem}") as status:
-                for line in sweep.run(name):
+                for line in sweep.run(name, fractions):
                     status.update(f"{path.stem} {line}")
             points = sweep.record["codecs"][name]["points"]
             scored = sum("vmaf" in p["scores"] for p in points)
             seconds = time.monotonic() - start
             console.print(f"{name} {path.stem}: {scored} of {len(points)} points scored, {seconds:.1f} s")
+
+
+def parse_sizes(text: str) -> list[Fraction]:
+    """Fractions of a size, separated by commas, each above 0 and at most 1."""
+    try:
+        fractions = [Fraction(part.strip()) for part in text.split(",")]
+    except (ValueError, ZeroDivisionError) as error:
+        raise click.BadParameter(f"got {text!r}, expected fractions such as 1,1/2") from error
+    if wrong := [f for f in fractions if not 0 < f <= 1]:
+        raise click.BadParameter(f"got the size {wrong[0]}, expected above 0 and at most 1")
+    return fractions
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -68,10 +68,14 @@ def read_clip(path: Path, frames: int) -> Clip:
     return Clip(path, pictures, fps, digest.hexdigest())
 
 
-def list_sizes(width: int, height: int) -> list[tuple[int, int]]:
+def list_sizes(width: int, height: int, fractions: Sequence[Fraction] | None = None) -> list[tuple[int, int]]:
     """The sizes a baseline may choose from: 1, 3/4, 1/2, 1/3, 1/4, sides rounded to multiples of 8, at least 64 px."""
-    sizes = [(round(width * f / _GRID) * _GRID, round(height * f / _GRID) * _GRID) for f in SIZES]
-    return [(width, height), *(s for s in sizes[1:] if min(s) >= _SHORTEST)]
+    result = []
+    for f in SIZES if fractions is None else fractions:
+        size = (round(width * f / _GRID) * _GRID, round(height * f / _GRID) * _GRID)
+        if f == 1 or min(size) >= _SHORTEST:
+            result.append(size)
+    return result
 
 
 def scale(pictures: Sequence[Picture], width: int, height: int) -> list[Picture]:
