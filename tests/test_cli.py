@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from tgvc.cli import paths
 from tgvc.cli.commands import commands
+from tgvc.cli.progress import describe_state
 from tgvc.cli.tables import format_modes
 from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.video.writer import VideoWriter
@@ -267,3 +268,17 @@ def test_doctor_measures_what_runs() -> None:
 def test_modes_are_named_for_people() -> None:
     assert format_modes({}) == "no segments, a single picture"
     assert format_modes({"F": 3, "T": 1}) == "4 segments: flow 3, flow + tracks 1"
+
+
+@pytest.mark.parametrize(
+    ("state", "text"),
+    [
+        ((0, None, 3.2), "0 frames, 0:00:03"),
+        ((0, 96, 0.0), "0/96 frames, 0:00:00"),
+        ((48, 96, 8.0), "48/96 frames, 6.0 per second, 0:00:08 left"),
+        ((48, None, 8.0), "48 frames, 6.0 per second, 0:00:08"),
+        ((96, 96, 16.0), "96/96 frames, 6.0 per second, 0:00:16"),
+    ],
+)
+def test_progress_tells_rate_and_time_left(state: tuple[float, float | None, float], text: str) -> None:
+    assert describe_state(*state) == text

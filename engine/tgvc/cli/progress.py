@@ -4,35 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    SpinnerColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
 OnProgress = Callable[[str, int, int | None], None]
 
 _STAGES = {"plan": "planning", "write": "encoding", "decode": "decoding"}
-_SPEED_WINDOW_S = 600.0  # a group of frames can take longer than half a minute, and is one step
 
 
 class FrameColumn(ProgressColumn):
-    """Frames done, of how many, and how many per second."""
+    """Frames done, of how many, how many per second, and the time that is left at this rate.
+
+    The rate is the mean since the start: the encoder goes on by whole groups, and a few of them tell little.
+    """
 
     def render(self, task: Task) -> Text:
         """The text for the state of a task."""
-        total = "" if task.total is None else f"/{task.total:.0f}"
-        speed = task.finished_speed or task.speed
-        rate = "" if not speed else f", {speed:.1f} frames/s"
-        return Text(f"{task.completed:.0f}{total} frames{rate}")
+        return Text(describe_state(task.completed, task.total, task.elapsed or 0.0))
+
+
+def describe_state(done: float, total: float | None, elapsed_s: float) -> str:
+    """A line such as ``48/96 frames, 6.0 per second, 0:00:08 left``.
+
+    Args:
+        done: frames done.
+        total: frames in all, if known.
+        elapsed_s: seconds since the start.
+    """
+    text = f"{done:.0f} frames" if total is None else f"{done:.0f}/{total:.0f} frames"
+    spent = timedelta(seconds=round(elapsed_s))
+    if not done or not elapsed_s:
+        return f"{text}, {spent}"
+    rate = done / elapsed_s
+    text += f", {rate:.1f} per second"
+    if total is None or done >= total:
+        return f"{text}, {spent}"
+    return f"{text}, {timedelta(seconds=round((total - done) / rate))} left"
 
 
 @contextmanager
@@ -48,19 +58,11 @@ def frame_progress(verb: str, *, quiet: bool, total: int | None = None) -> Itera
     if quiet or not console.is_terminal:
         yield None
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
-        FrameColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, speed_estimate_period=_SPEED_WINDOW_S) as progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=30), FrameColumn()
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(verb, total=total)
 
-        def advance(stage: str, done: int, known_total: int | None) -> None:
-            progress.update(task, description=_STAGES.get(stage, stage), completed=done, total=known_total or total)
+        def advance(stage: str, done: int, known: int | None) -> None:
+            progress.update(task, description=_STAGES.get(stage, stage), completed=done, total=known or total)
 
         yield advance

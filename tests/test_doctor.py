@@ -1,0 +1,97 @@
+"""What the doctor finds on machines that are not this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tgvc import doctor
+
+
+class FakeDriver:
+    """Answers like libcuda with one device."""
+
+    def __init__(self, status: int = 0) -> None:
+        self.status = status
+
+    def cuInit(self, flags: int) -> int:  # noqa: N802
+        return self.status
+
+    def cuDriverGetVersion(self, version: Any) -> None:  # noqa: N802
+        version._obj.value = 12040
+
+    def cuDeviceGetCount(self, count: Any) -> None:  # noqa: N802
+        count._obj.value = 1
+
+    def cuDeviceGet(self, device: Any, ordinal: int) -> None:  # noqa: N802
+        device._obj.value = ordinal
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> None:  # noqa: N802
+        name.value = b"Some GPU"
+
+    def cuDeviceTotalMem_v2(self, size: Any, device: Any) -> None:  # noqa: N802
+        size._obj.value = 80 << 30
+
+    def cuDeviceGetAttribute(self, part: Any, attribute: int, device: Any) -> None:  # noqa: N802
+        part._obj.value = {75: 9, 76: 0}[attribute]
+
+
+def test_without_a_driver_nothing_else_is_touched(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> None:
+        assert name == "libcuda.so.1"
+        raise OSError("cannot open shared object file")
+
+    monkeypatch.setattr(doctor.ctypes, "CDLL", refuse)
+    found = doctor.find_gpus()
+    assert (found["driver"], found["devices"]) == (None, [])
+    assert "no NVIDIA driver" in found["note"]
+
+
+def test_a_driver_that_does_not_start_is_named_with_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.ctypes, "CDLL", lambda name: FakeDriver(status=100))
+    found = doctor.find_gpus()
+    assert found["devices"] == []
+    assert "error 100" in found["note"]
+
+
+def test_a_device_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.ctypes, "CDLL", lambda name: FakeDriver())
+    found = doctor.find_gpus()
+    assert found["driver"] == "12.4"
+    assert found["devices"] == [{"name": "Some GPU", "memory_gib": 80.0, "capability": "9.0"}]
+
+
+def examine_with(monkeypatch: pytest.MonkeyPatch, faults: dict[str, str], missing: set[str]) -> dict[str, Any]:
+    monkeypatch.setattr(doctor, "_import_fault", lambda module: faults.get(module, ""))
+    monkeypatch.setattr(doctor, "_installed", lambda name: None if name in missing else "1.0")
+    monkeypatch.setattr(
+        doctor, "measure_speed", lambda: {"size": [512, 320], "threads": 2, "frames_per_second": 60.0, "warm_up_s": 0.5}
+    )
+    return doctor.examine()
+
+
+def test_an_absent_extra_is_named_with_the_way_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = examine_with(monkeypatch, {}, {"hdbscan"})
+    assert found["packages"]["hdbscan"] is None
+    assert "pip install 'tgvc[cluster]'" in found["runs"]["encoding, profile tgvc"]
+    assert found["runs"]["encoding, profile auto"] == ""
+    rows = doctor.doctor_rows(found)
+    assert ("does not", f"encoding, profile tgvc: {found['runs']['encoding, profile tgvc']}") in rows
+    assert any(name == "speed" and "2.0 times real time" in text for name, text in rows)
+
+
+def test_a_broken_package_stops_what_needs_it_and_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = examine_with(monkeypatch, {"cv2": "libGL.so.1: cannot open shared object file"}, set())
+    assert found["broken"] == {"opencv": "libGL.so.1: cannot open shared object file"}
+    assert all("opencv" in why for why in found["runs"].values())
+    assert found["speed"] is None
+    assert ("broken", "opencv (libGL.so.1: cannot open shared object file)") in doctor.doctor_rows(found)
+
+
+def test_a_missing_codec_stops_only_what_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_CODECS", {"libsvtav1": "w", "libdav1d": "r", "libx264": "w", "no-such-codec": "w"})
+    found = examine_with(monkeypatch, {}, set())
+    assert found["codecs"]["no-such-codec"] is False
+    assert "libvpx-vp9" in found["runs"]["writing .webm"]
+    assert found["runs"]["decoding"] == ""
