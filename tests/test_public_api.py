@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,20 @@ def test_joined_streams_play_one_after_the_other(stream: Path, tmp_path: Path) -
     expected = [*whole[:3], *whole]
     assert all(np.array_equal(a.picture, b) for a, b in zip(shown, expected, strict=True))
     assert [float(f.time) for f in shown] == pytest.approx([n / 25 for n in range(3 + FRAMES)])
+
+
+def test_a_gap_between_groups_is_kept_and_told(tmp_path: Path) -> None:
+    times = [Fraction(n, 25) for n in range(4)] + [1 + Fraction(n, 25) for n in range(4)]
+    with VideoWriter(tmp_path / "gap.mkv", info_of(*SIZE)) as writer:
+        for index, time in enumerate(times):
+            writer.write(smooth_picture(index, *SIZE), time)
+    tgvc.encode(tmp_path / "gap.mkv", tmp_path / "gap.tgvc", bpp=0.3, effort=0, group=4)
+    facts = tgvc.info(tmp_path / "gap.tgvc")
+    assert [g["frames"] for g in facts["groups"]] == [4, 4]
+    assert [g["start"] for g in facts["groups"]] == pytest.approx([0, 1], abs=1e-3)  # Matroska's clock ticks in ms
+    assert facts["seconds"] == pytest.approx(1.16, abs=1e-3)
+    shown = [float(f.time) for f in tgvc.decode_frames(tmp_path / "gap.tgvc", start=0.5)]
+    assert shown == pytest.approx([1.0, 1.04, 1.08, 1.12], abs=1e-3)
 
 
 def readme_blocks(language: str) -> list[str]:

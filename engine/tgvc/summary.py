@@ -49,13 +49,14 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
     frames, clock, modes = 0, Fraction(0), Counter[str]()
     for group in reader:
         segments = read_segments(group, header.width, header.height)
+        times = shown_times(group, clock, header.fps)
         used = count_modes(segments)
         modes.update(used)
         groups.append(
             {
                 "first": frames,
                 "frames": group.shown,
-                "start": float(clock),
+                "start": float(times[0]),
                 "hidden": group.frames - group.shown,
                 "keys": [frames + k - group.hide_head for k in group.keys if 0 <= k - group.hide_head < group.shown],
                 "key_size": [group.key_width, group.key_height],
@@ -66,7 +67,7 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
             }
         )
         frames += group.shown
-        clock = shown_times(group, clock, header.fps)[-1] + 1 / header.fps
+        clock = times[-1] + 1 / header.fps
     layers = {name: sum(g[name] for g in groups) for name in ("pictures", "motion")}
     total = reader.position
     layers["overhead"] = total - sum(layers.values())
