@@ -13,7 +13,8 @@ from tgvc.types import FloatArray, Motion, still_motion
 from tgvc_kernels import ops
 
 PHASE_SCALE = np.float32(16)  # coded steps of the phase are 1/16 of the step of the model
-REACH_PX = 70.0  # distance at which a lone trajectory has half of its effect
+REACH_PX = 32.0  # distance at which a lone trajectory has half of its effect
+_OUTSIDE_TRUST = 0.01  # of a candidate pixel that lies a cell or more outside its key picture
 
 
 @dataclass(frozen=True)
@@ -154,13 +155,22 @@ def _global_fields(motion: Motion, length: int, height: int, width: int) -> list
         if len(start) and motion.visible[:, n].any():
             field = field + _spread(start, motion.tracks[:, n], motion.visible[:, n], still)
         forward.append(np.asarray(field, dtype=np.float32))
-    ones = np.ones((height, width), np.float32)
     result = []
     for n in range(length - 2):
         to_first = ops.project(forward[n], 1.0)
         to_last = ops.shift(forward[-1], to_first)
-        result.append(FrameFields((n + 1) / (length - 1), to_first, to_last, ones, ones))
+        trust = [_inside_trust(f) for f in (to_first, to_last)]
+        result.append(FrameFields((n + 1) / (length - 1), to_first, to_last, trust[0], trust[1]))
     return result
+
+
+def _inside_trust(field: FloatArray) -> FloatArray:
+    """Trust float32 (h, w) in what a field (h, w, 2) fetches: 1 inside the picture, falling to 0.01 a cell outside."""
+    h, w = field.shape[:2]
+    x = np.arange(w, dtype=np.float32) + field[..., 0]
+    y = np.arange(h, dtype=np.float32)[:, None] + field[..., 1]
+    outside = np.maximum(np.maximum(-x, x - (w - 1)), np.maximum(-y, y - (h - 1)))
+    return np.asarray(np.clip(1 - outside, _OUTSIDE_TRUST, 1), dtype=np.float32)
 
 
 def frame_fields(motion: Motion, flow: KeyFlow | None, length: int, height: int, width: int) -> list[FrameFields]:
