@@ -59,6 +59,7 @@ class EncoderConfig:
     effort: int = option(2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=4)
     group: int = option(96, "frames per independently decodable group, at most", minimum=2, maximum=1024)
     frames: int | None = option(None, "encode only the first N frames", minimum=1, maximum=1 << 31)
+    fps: float | None = option(None, "pictures per second of a folder of pictures (25)", minimum=0.01, maximum=1000.0)
     spacing: int | None = option(
         None, "frames from one key picture to the next; default: chosen by measurement", minimum=1, maximum=32
     )

@@ -84,7 +84,7 @@ class Encoder:
         """
         began = time.perf_counter()
         config = self.config
-        with open_video(source, size=config.size, frames=config.frames) as video:
+        with open_video(source, size=config.size, frames=config.frames, fps=config.fps) as video:
             info = video.info
             if config.bytes is not None and info.count is None and video.replayable:
                 info = replace(info, count=sum(1 for _ in video))  # a total can only be shared out over a known length
@@ -98,7 +98,12 @@ class Encoder:
                     pictures = [f.picture for f in frames]
                     if on_progress:
                         on_progress("plan", report.frames, info.count)
-                    plan = planner.plan(Task(pictures, budget.grant(len(frames)), config.quality))
+
+                    def advance(tried: int, done: int = report.frames, more: int = len(frames)) -> None:
+                        if on_progress:  # how many candidates there will be is not known: approach the group's end
+                            on_progress("plan", done + more * tried // (tried + 4), info.count)
+
+                    plan = planner.plan(Task(pictures, budget.grant(len(frames)), config.quality), advance)
                     group = make_group(plan, [f.time - clock for f in frames], info.fps)
                     clock = shown_times(group, clock, info.fps)[-1] + 1 / info.fps
                     budget.spend(len(frames), writer.write(group))

@@ -8,7 +8,9 @@ intra, the number of shown pictures is known from the group, and dav1d finds the
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, cast
@@ -21,6 +23,7 @@ from tgvc.errors import BitstreamError, ConfigError, VideoError
 from tgvc.types import Picture, picture_size
 
 QUALITY_MIN, QUALITY_MAX = 4.0, 70.0  # constant rate factor of SVT-AV1, in quarter steps; 70 is the coarsest
+_environment = threading.Lock()
 _TEMPORAL_DELIMITER = b"\x12\x00"
 _LANCZOS_BITEXACT = 0x200 | 0x40000 | 0x80000 | 0x2000  # swscale: Lanczos, accurate rounding, bit-exact, full chroma
 
@@ -65,7 +68,6 @@ class Av1Codec:
         """
         if not QUALITY_MIN <= quality <= QUALITY_MAX:
             raise ConfigError(f"quality={quality}: expected {QUALITY_MIN}..{QUALITY_MAX}")
-        os.environ.setdefault("SVT_LOG", "1")  # errors only: the encoder prints its settings on stderr otherwise
         width, height = picture_size(pictures[0])
         context = av.CodecContext.create("libsvtav1", "w")
         context.width, context.height, context.pix_fmt = width, height, "yuv420p"
@@ -75,6 +77,8 @@ class Av1Codec:
         context.options = {"preset": str(preset), "svtav1-params": f"crf={crf:g}:keyint=-1:lp=1"}
         packets: list[bytes] = []
         try:
+            with _quiet_encoder():
+                context.open()
             for index, picture in enumerate(pictures):
                 frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
                 frame.pts = index
@@ -110,6 +114,20 @@ class Av1Codec:
         if len(pictures) != count:
             raise BitstreamError(f"key pictures: expected {count}, got {len(pictures)}")
         return pictures
+
+
+@contextmanager
+def _quiet_encoder() -> Iterator[None]:
+    """Let SVT-AV1 report errors only: it prints its settings on stderr, and reads the level from the environment."""
+    with _environment:
+        if "SVT_LOG" in os.environ:
+            yield
+            return
+        os.environ["SVT_LOG"] = "1"
+        try:
+            yield
+        finally:
+            del os.environ["SVT_LOG"]  # children of the caller are not ours to quieten
 
 
 CODECS: dict[int, PictureCodec] = {0: Av1Codec()}
