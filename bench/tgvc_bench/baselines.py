@@ -52,11 +52,11 @@ def search_qualities(
         seen[quality] = trials[quality]
         return seen[quality]
 
-    floor = trial(encoder.coarsest)
+    trial(encoder.coarsest if encoder.start is None else encoder.start)
     for target in targets:
-        if floor >= target:
-            continue
         for _ in range(ATTEMPTS):
+            if seen.get(encoder.coarsest, 0) >= target:
+                break
             quality = _guess(encoder, seen, target)
             if quality in seen or abs(math.log2(trial(quality) / target)) < CLOSE:
                 break
@@ -66,13 +66,15 @@ def search_qualities(
 
 def _guess(encoder: encoders.Encoder, trials: dict[float, int], target: float) -> float:
     """The quality expected to give ``target`` bytes, on the line through the nearest trials of either side."""
-    cheaper = min((q for q in trials if trials[q] <= target), key=lambda q: target / trials[q])
-    dearer = min((q for q in trials if trials[q] > target), key=lambda q: trials[q] / target, default=None)
-    gap = math.log2(target / trials[cheaper])
-    if dearer is None:
-        quality = cheaper - gap / encoder.slope
+    cheaper = max((q for q in trials if trials[q] <= target), key=lambda q: trials[q], default=None)
+    dearer = min((q for q in trials if trials[q] > target), key=lambda q: trials[q], default=None)
+    if cheaper is None or dearer is None:
+        nearest = dearer if cheaper is None else cheaper
+        assert nearest is not None  # there is a trial before there is a guess
+        quality = nearest - math.log2(target / trials[nearest]) / encoder.slope
     else:
-        quality = cheaper - gap / math.log2(trials[dearer] / trials[cheaper]) * (cheaper - dearer)
+        part = math.log2(target / trials[cheaper]) / math.log2(trials[dearer] / trials[cheaper])
+        quality = cheaper - part * (cheaper - dearer)
     quality = round(quality / encoder.step) * encoder.step
     return min(encoder.coarsest, max(encoder.finest, quality))
 

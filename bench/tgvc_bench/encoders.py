@@ -28,9 +28,10 @@ _REMOVED = {"h264": "6", "hevc": "39|40", "vvc": "20|23|24"}
 class Encoder:
     """One encoder at one setting: single-threaded, one intra picture at the start, constant quality.
 
-    ``options``: ffmpeg's, ``{q}`` stands for the quality; ``best``..``coarsest`` and ``step``: qualities the search may
-    use; ``slope``: log2 of bytes lost per unit of quality, a first guess; ``version``: finds it in the log; ``alike``:
-    an encoder whose points, where they exist, are repeated in place of a search.
+    ``options``: ffmpeg's, ``{q}`` stands for the quality; ``coarsest``..``finest`` and ``step``: qualities the search
+    may use, ``start``: where it begins (None = the coarsest); ``slope``: log2 of bytes lost per unit of quality, first
+    guess; ``version``: finds it in the log; ``depth``: bits per sample; ``alike``: an encoder whose points, where they
+    exist, are repeated in place of a search.
     """
 
     options: str
@@ -40,6 +41,7 @@ class Encoder:
     slope: float
     version: str
     finest: float = 20
+    start: float | None = None
     depth: int = 8
     alike: str = ""
 
@@ -75,7 +77,7 @@ ENCODERS: dict[str, Encoder] = {
         "-c:v libaom-av1 -cpu-used 4 -lag-in-frames 48 -crf {q} -b:v 0 -g 9999 -threads 1 -row-mt 0",
         "ivf", 63, 1, 0.11, r"libaom-av1 @ \S+ (v\S+)",
     ),
-    "vvenc-fast": Encoder(_VVENC, "vvc", 63, 1, 0.2, r"libvvenc version: (\S+)", depth=10),
+    "vvenc-fast": Encoder(_VVENC, "vvc", 63, 1, 0.13, r"libvvenc version: (\S+)", start=38, depth=10),
 }  # fmt: skip
 
 
