@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import ConfigError, TgvcError
-from tgvc_bench import ablation, encoders, memory, published, quality, speed
+from tgvc_bench import ablation, encoders, memory, published, quality, rate, speed
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -123,6 +123,20 @@ def table(result: Path, against: str) -> None:
     if record is None or record.get("format") != quality.FORMAT:
         raise ConfigError(f"{result}: expected a file made by tgvc-bench quality")
     click.echo(format_tables(record, against))
+
+
+@commands.command("rate")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--bpp", "rates", multiple=True, default=(0.003, 0.005), show_default=True, help="Bits per pixel.")
+@click.option("--effort", default=2, show_default=True, help="Of the encoder.")
+@click.option("--again", is_flag=True, help="Encode twice and compare the bytes.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_rates(clips: tuple[Path, ...], rates: tuple[float, ...], effort: int, again: bool, output: Path) -> None:
+    """Whole CLIPS: is the rate met from below, and does the decoder show what the encoder said?"""
+    for entry in rate.run_rate(clips, rates, output, effort, again):
+        said = "met" if entry["met"] else "NOT MET"
+        same = "exact" if entry["exact"] else "DIFFERENT"
+        click.echo(f"{entry['clip']} {entry['rate']:g}: {entry['share']:.1%} of the target, {said}; decoder {same}")
 
 
 @commands.command("ablation")

@@ -13,6 +13,7 @@ from tgvc.analysis.shots import ShotDetector
 from tgvc.bitstream.container import Group, Header, Writer
 from tgvc.config import EncoderConfig
 from tgvc.errors import VideoError
+from tgvc.opencv import one_cv_thread
 from tgvc.output import open_output
 from tgvc.planning.budget import Budget
 from tgvc.planning.group import GroupPlanner, Task
@@ -84,7 +85,8 @@ class Encoder:
         """
         began = time.perf_counter()
         config = self.config
-        with open_video(source, size=config.size, frames=config.frames, fps=config.fps) as video:
+        # planes are small and candidates share the processor: OpenCV's own threads would only spin
+        with one_cv_thread(), open_video(source, size=config.size, frames=config.frames, fps=config.fps) as video:
             info = video.info
             if config.bytes is not None and info.count is None and video.replayable:
                 info = replace(info, count=sum(1 for _ in video))  # a total can only be shared out over a known length

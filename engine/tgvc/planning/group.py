@@ -15,7 +15,6 @@ from fractions import Fraction
 from tgvc.bitstream.group import uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import decode_motion, encode_motion
-from tgvc.opencv import one_cv_thread
 from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
 from tgvc.planning.plan import GroupPlan, render_group
@@ -105,8 +104,7 @@ class GroupPlanner:
         def attempt(choices: Iterable[Choice]) -> bool:
             """Try what is new among the choices; False if nothing was."""
             new = [c for c in dict.fromkeys(choices) if c not in tried]
-            # the candidates share the processor; OpenCV's own threads would only wait for each other
-            with one_cv_thread(), ThreadPoolExecutor(self.threads) as pool:
+            with ThreadPoolExecutor(self.threads) as pool:
                 for choice, plan in zip(new, pool.map(lambda c: self._try(task, c), new), strict=True):
                     tried[choice] = plan
                     if on_step:

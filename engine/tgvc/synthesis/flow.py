@@ -67,6 +67,7 @@ def _trust(forth: FloatArray, back: FloatArray) -> FloatArray:
 
 def measure_key_flow(first: Plane, last: Plane) -> KeyFlow:
     """Flow both ways between the luma planes uint8 (H, W) of two key pictures, with the forward-backward check."""
-    a, b = shrink_plane(first), shrink_plane(last)
+    with one_cv_thread():
+        a, b = shrink_plane(first), shrink_plane(last)
     forward, backward = measure_flow(a, b), measure_flow(b, a)
     return KeyFlow(forward, backward, _trust(forward, backward), _trust(backward, forward))
