@@ -26,7 +26,7 @@ FOLDERS = {
 LAYERS = (
     ("errors",),
     ("types",),
-    ("config", "source", "output", "opencv"),
+    ("config", "source", "output", "opencv", "memory"),
     ("video", "bitstream"),
     ("timing",),
     ("summary", "analysis", "synthesis"),

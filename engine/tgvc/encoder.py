@@ -13,6 +13,7 @@ from tgvc.analysis.shots import ShotDetector
 from tgvc.bitstream.container import Group, Header, Writer
 from tgvc.config import EncoderConfig
 from tgvc.errors import VideoError
+from tgvc.memory import release_memory
 from tgvc.opencv import one_cv_thread
 from tgvc.output import open_output
 from tgvc.planning.budget import Budget
@@ -112,6 +113,8 @@ class Encoder:
                     if on_group:
                         on_group(plan, pictures)
                     _add_group(report, plan)
+                    del plan, pictures, frames
+                    release_memory()
                     if on_progress:
                         on_progress("write", report.frames, info.count)
                 total = writer.finish()
