@@ -16,6 +16,7 @@ from tgvc_bench.ffmpeg import ffmpeg_version
 from tgvc_bench.records import shorten
 
 _PACKAGES = ("tgvc", "av", "numpy", "numba", "opencv-python-headless")
+_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")  # what changes how libraries share cores
 _Result = TypeVar("_Result")
 
 
@@ -31,13 +32,14 @@ def read_versions(*, ffmpeg: bool = True) -> dict[str, str]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores that may be used, Python, and the load averaged over the last minute."""
+    """Processor, usable cores, Python, settings of threads in the environment, load averaged over the last minute."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
         "processor": _processor(),
         "cores": cores,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
+        "environment": {name: os.environ[name] for name in _SETTINGS if name in os.environ},
         "load": shorten(os.getloadavg()[0], 3),
     }
 
