@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 
 import av
@@ -233,3 +234,10 @@ def test_resize_does_not_change_its_source(make_picture: MakePicture) -> None:
     before = picture.copy()
     resize_picture(picture, 48, 32)
     assert np.array_equal(picture, before)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="this system has no scheduling policies to read")
+def test_encoding_leaves_scheduling_and_environment_as_they_were(pictures: list[Picture]) -> None:
+    before = os.sched_getscheduler(0), dict(os.environ)
+    find_codec(0).encode(pictures, 50, 8)
+    assert (os.sched_getscheduler(0), dict(os.environ)) == before

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol, cast
@@ -77,7 +77,7 @@ class Av1Codec:
         context.options = {"preset": str(preset), "svtav1-params": f"crf={crf:g}:keyint=-1:lp=1"}
         packets: list[bytes] = []
         try:
-            with _quiet_encoder():
+            with _quiet_encoder(), _ordinary_priority():
                 context.open()
             for index, picture in enumerate(pictures):
                 frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
@@ -128,6 +128,22 @@ def _quiet_encoder() -> Iterator[None]:
             yield
         finally:
             del os.environ["SVT_LOG"]  # children of the caller are not ours to quieten
+
+
+@contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """Undo SVT-AV1's scheduling: run as root it makes itself and its caller real-time, and starves everything else."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameter = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ["0"]:
+            with suppress(ProcessLookupError):  # it may have ended since
+                if os.sched_getscheduler(int(thread)) != policy:
+                    os.sched_setscheduler(int(thread), policy, parameter)
 
 
 CODECS: dict[int, PictureCodec] = {0: Av1Codec()}
