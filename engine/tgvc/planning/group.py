@@ -205,7 +205,7 @@ class GroupPlanner:
             return plan
         # the codec's steps in quality are too wide here: slightly other sizes of the key pictures fill the gap
         others = []
-        for widen in (1, 2, -1):
+        for widen in (1, 2, -1, 3, -2):
             track = self._key_track(task, choice, self.effort.final_preset, widen)
             others.append(self._assemble(task, choice.keys, track, plan.quality, plan.segments))
             if others[-1].fits and others[-1].size >= _FULL * task.budget:
