@@ -15,6 +15,7 @@ from fractions import Fraction
 from tgvc.bitstream.group import uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import decode_motion, encode_motion
+from tgvc.memory import release_memory
 from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
 from tgvc.planning.plan import GroupPlan, render_group
@@ -109,6 +110,9 @@ class GroupPlanner:
                     tried[choice] = plan
                     if on_step:
                         on_step(len(tried))
+            for choice in tried.keys() - {best()}:  # an overtaken candidate never leads again: its frames can go
+                tried[choice] = replace(tried[choice], reconstruction=[])
+            release_memory()
             return bool(new)
 
         def best() -> Choice:
