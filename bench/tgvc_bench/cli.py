@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tgvc.errors import ConfigError, TgvcError
+from tgvc.errors import BackendError, ConfigError, TgvcError
 from tgvc_bench import ablation, encoders, memory, published, quality, rate, speed
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
@@ -48,8 +48,12 @@ def baselines(clips: tuple[Path, ...], output: Path, codecs: str, frames: int, s
             start = time.monotonic()
             sweep = Sweep(read_clip(path, frames), output / f"{path.stem}.json")
             with console.status(f"{name} {path.stem}") as status:
-                for line in sweep.run(name, fractions):
-                    status.update(f"{path.stem} {line}")
+                try:
+                    for line in sweep.run(name, fractions):
+                        status.update(f"{path.stem} {line}")
+                except BackendError as error:  # the other clips can still be swept
+                    console.print(f"{name} {path.stem}: {error}", markup=False)
+                    continue
             points = sweep.record["codecs"][name]["points"]
             scored = sum("vmaf" in p["scores"] for p in points)
             seconds = time.monotonic() - start

@@ -92,6 +92,8 @@ def encode(encoder: Encoder, pictures: Sequence[Picture], fps: Fraction, quality
     stream, log = run_ffmpeg(
         [*source, *encoder.command(quality), "-f", encoder.format, "pipe:1"], np.stack(pictures).tobytes()
     )
+    if not stream:  # vvenc refuses some sizes and qualities and still ends well
+        raise BackendError(f"{encoder.command(quality)[1]} gave no stream for {width}x{height} at {quality:g}")
     found = re.search(encoder.version, log)
     return stream, found.group(1) if found else ""
 

@@ -75,18 +75,19 @@ def _register(
         [cv2.Sobel(straight, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(straight, cv2.CV_32F, 0, 1, scale=1 / 8)], -1
     )
     flat = basis.reshape(len(basis), -1, 2)
+    # einsum, not @: for such slim matrices BLAS's threads take several times the work they save
     x = start.astype(np.float64)
     for _ in range(steps):
-        by = -np.tensordot(x.astype(np.float32), basis, axes=1)
+        by = -np.einsum("m,mhwc->hwc", x.astype(np.float32), basis)
         error = (original - _resample(straight, by)).ravel()
         slope = np.stack(
             [_resample(np.ascontiguousarray(gradient[..., c], np.float32), by).ravel() for c in range(2)], -1
         )
         jacobian = -np.einsum("mpc,pc->mp", flat, slope)
         weighted = jacobian / (1 + (error / _ROBUST) ** 2)
-        normal = (weighted @ jacobian.T).astype(np.float64)
+        normal = np.einsum("mp,np->mn", weighted, jacobian).astype(np.float64)
         normal += np.diag(1e-3 * np.diag(normal) + 1e-6 * normal.max() + 1e-9)
-        x = x + np.linalg.solve(normal, (weighted @ error).astype(np.float64))
+        x = x + np.linalg.solve(normal, np.einsum("mp,p->m", weighted, error).astype(np.float64))
     return x.astype(np.float32)
 
 
