@@ -131,7 +131,8 @@ def test_scores_do_not_depend_on_opencv_threads():
             results.append(score(clip, test))
     finally:
         cv2.setNumThreads(before)
-    assert results[0] == results[1]
+    # float32 sums may be taken in another order, which moves the ninth digit; flow would move the second
+    assert results[0] == pytest.approx(results[1], rel=1e-6)
 
 
 @pytest.mark.parametrize(
