@@ -1,0 +1,136 @@
+"""Training data: what our own encoder and the weight-free decoder make of clips and generated scenes.
+
+Every sample is a folder of arrays, opened as memory maps:
+``source.npy``, ``warp.npy`` uint8 (N, 3H/2, W): original pictures and their weight-free reconstruction;
+``hints.npy`` float16 (N, 4, H/8, W/8): see `tgvc.synthesis.conditions.Condition`;
+``around.npy`` int32 (N, 2): frame numbers of the key pictures before and after each frame.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from rich.progress import track
+
+from tgvc.analysis.shots import mark_cuts
+from tgvc.planning.group import GroupPlanner, Task
+from tgvc.synthesis.conditions import group_conditions, key_fineness
+from tgvc.synthesis.densify import read_motion
+from tgvc.types import Picture, picture_size
+from tgvc.video.reader import open_video
+from tgvc_train.scenes import film_photo, read_photo
+
+RATES = (0.002, 0.003, 0.004, 0.005, 0.007, 0.01)  # bits per pixel
+_SPACINGS = (None, None, None, 8, 16, 32)  # None: the encoder's own choice
+_RUN, _SCENE = 48, 17  # frames of a sample from a clip and from a photograph
+_SCENE_SIZE = (384, 288)
+_EFFORT = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one sample is made: a ``source`` file, its part from frame ``first`` on, rate, spacing, seed."""
+
+    source: str
+    kind: str
+    first: int
+    rate: float
+    spacing: int | None
+    seed: int
+    front: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Folder of the sample."""
+        digest = hashlib.sha256(json.dumps(asdict(self) | {"source": Path(self.source).name}).encode()).hexdigest()
+        return f"{Path(self.source).stem}-{digest[:8]}"
+
+
+def allowed_files(manifest: Path) -> list[Path]:
+    """Files of a manifest (TSV) that may train shipped weights.
+
+    Raises:
+        ValueError: a line names a file that is not there.
+    """
+    with manifest.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    files = [manifest.parent / r["file"] for r in rows if r["may_train_shipped_weights"].strip() == "yes"]
+    if missing := [str(f) for f in files if not f.is_file()]:
+        raise ValueError(f"{manifest}: {len(missing)} files are missing, first {missing[0]}")
+    return files
+
+
+def plan_samples(clips: Sequence[Path], photos: Sequence[Path], per_clip: int, seed: int) -> list[Recipe]:
+    """The recipes of all samples, photographs and clips mixed so that any first part is a fair one."""
+    rng = np.random.default_rng(seed)
+    recipes = []
+    for path in clips:
+        for n in range(per_clip):
+            spacing = _SPACINGS[int(rng.integers(len(_SPACINGS)))]
+            recipes.append(Recipe(str(path), "clip", _RUN * (n % 2), float(rng.choice(RATES)), spacing, seed + n))
+    for n, path in enumerate(photos):
+        front = str(photos[int(rng.integers(len(photos)))]) if rng.random() < 0.5 else None
+        spacing = _SPACINGS[int(rng.integers(len(_SPACINGS)))]
+        rate = float(rng.choice(RATES)) * 3  # a short run has to pay for its first picture
+        recipes.append(Recipe(str(path), "photo", 0, rate, spacing, seed + n, front))
+    return [recipes[i] for i in rng.permutation(len(recipes))]
+
+
+def _source_pictures(recipe: Recipe) -> list[Picture]:
+    if recipe.kind == "photo":
+        front = None if recipe.front is None else read_photo(Path(recipe.front))
+        return film_photo(read_photo(Path(recipe.source)), front, _SCENE, *_SCENE_SIZE, recipe.seed)
+    pictures: list[Picture] = []
+    with open_video(recipe.source) as video:
+        for picture, cut in mark_cuts(frame.picture for frame in video):
+            if cut and len(pictures) > recipe.first + 4:
+                break
+            pictures.append(picture)
+            if len(pictures) == recipe.first + _RUN:
+                break
+    return pictures[recipe.first :] if len(pictures) > recipe.first + 4 else pictures[:_RUN]
+
+
+def make_sample(recipe: Recipe, folder: Path) -> Path:
+    """Encode, decode without weights, and store one sample; what is there already stays."""
+    target = folder / recipe.name
+    if target.exists():
+        return target
+    sources = _source_pictures(recipe)
+    width, height = picture_size(sources[0])
+    budget = recipe.rate * width * height * len(sources) / 8
+    plan = GroupPlanner(_EFFORT, threads=1, spacing=recipe.spacing).plan(Task(sources, budget))
+    keys = [plan.reconstruction[k] for k in plan.keys]
+    motions = [(read_motion(s, width, height), s.length) for s in plan.segments]
+    fine = key_fineness(len(plan.pictures), len(keys), width, height)
+    conditions = list(group_conditions(keys, motions, fine))
+    pending = folder / f"{recipe.name}.{os.getpid()}.part"
+    pending.mkdir(parents=True)
+    np.save(pending / "source.npy", np.stack(sources))
+    np.save(pending / "warp.npy", np.stack([c.picture for c in conditions]))
+    np.save(pending / "hints.npy", np.stack([c.hints for c in conditions]).astype(np.float16))
+    around = [(plan.keys[c.before], plan.keys[c.after]) for c in conditions]
+    np.save(pending / "around.npy", np.array(around, np.int32))
+    (pending / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
+    pending.rename(target)
+    return target
+
+
+def _make(job: tuple[Recipe, Path]) -> Path:
+    return make_sample(*job)
+
+
+def prepare(recipes: Sequence[Recipe], folder: Path, processes: int) -> Iterator[Path]:
+    """Make all samples, with a progress bar; resumable."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with get_context("spawn").Pool(processes) as pool:
+        jobs = pool.imap(_make, [(r, folder) for r in recipes])
+        yield from track(jobs, "preparing", total=len(recipes))
