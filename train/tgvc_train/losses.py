@@ -1,0 +1,52 @@
+"""What the networks are asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_CHROMA = 0.5
+
+
+def luma_of(planes: Tensor) -> Tensor:
+    """Luma (N, 1, H, W) of planes (N, 6, H/2, W/2)."""
+    return functional.pixel_shuffle(planes[:, :4], 2)
+
+
+def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Absolute error of planes and of the luma's differences at three scales, so that edges count."""
+    error = made - wanted
+    loss = error[:, :4].abs().mean() + _CHROMA * error[:, 4:].abs().mean()
+    luma = luma_of(error)
+    for _ in range(3):
+        loss = loss + luma.diff(dim=2).abs().mean() + luma.diff(dim=3).abs().mean()
+        luma = functional.avg_pool2d(luma, 2)
+    return loss
+
+
+def drift(residual: Tensor) -> Tensor:
+    """Divergence (Kullback-Leibler) of N(residual, s^2) from N(0, 1) per value, up to what s alone decides."""
+    return 0.5 * residual.square().mean()
+
+
+class Critic(nn.Module):
+    """Tells real planes from made ones, patch by patch, beside the weight-free picture that both belong to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (12, 48, 64, 96)
+        layers: list[nn.Module] = []
+        for n, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+            layer = nn.Conv2d(a, b, 4 if n else 3, 2 if n else 1, padding=1)
+            layers += [nn.utils.parametrizations.spectral_norm(layer), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, nn.utils.parametrizations.spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
+
+    def forward(self, planes: Tensor, warp: Tensor) -> Tensor:
+        """Planes (N, 6, h, w) and weight-free planes to scores (N, 1, h/4, w/4)."""
+        return self.layers(torch.cat([planes - warp, warp], dim=1))
+
+
+def critic_loss(real: Tensor, made: Tensor) -> Tensor:
+    """Hinge loss of the critic."""
+    return functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
