@@ -32,6 +32,10 @@ class ChecksumError(BitstreamError):
     """A chunk whose bytes do not match their checksum."""
 
 
+class BundleError(TgvcError, ValueError):
+    """A bundle of networks that is missing, damaged or not what its manifest says: names every fault found."""
+
+
 class BackendError(TgvcError, RuntimeError):
     """A network backend that failed."""
 

@@ -1,0 +1,1 @@
+"""What runs networks: one module per runtime behind one pair of protocols."""

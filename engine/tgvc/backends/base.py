@@ -1,0 +1,107 @@
+"""The protocols of backends, which ones there are, whether they run here and why not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from tgvc.backends.spec import NetRecord
+from tgvc.errors import BackendUnavailableError, ConfigError
+
+AUTO = "auto"
+BACKENDS = ("onnxruntime", "onnxruntime-cuda")  # what may be asked for by name
+_BY_SPEED = ("onnxruntime-cuda", "onnxruntime")  # in which order "auto" looks
+_log = logging.getLogger("tgvc.backends")
+
+
+class Net(Protocol):
+    """A network that is ready to run."""
+
+    @property
+    def record(self) -> NetRecord:
+        """What the network takes and gives."""
+
+    def run(self, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        """Outputs by name for inputs by name.
+
+        An input that is read-only and the same object as in the call before counts as unchanged: a backend with memory
+        of its own keeps it there. Calls from several threads are allowed.
+
+        Raises:
+            BackendError: a name, dtype, shape or the order in memory is not the record's, or the runtime failed.
+        """
+
+
+class Backend(Protocol):
+    """A runtime that was found to work on this machine."""
+
+    @property
+    def name(self) -> str:
+        """One of `BACKENDS`."""
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What computes, in the runtime's own words, as it is in force and not as it was asked for."""
+
+    @property
+    def version(self) -> str:
+        """Of the runtime."""
+
+    def load(self, record: NetRecord) -> Net:
+        """Make a network ready.
+
+        Raises:
+            BundleError: the file is not the one of the record, or its tensors are not those of the record.
+            BackendError: the runtime does not take the network.
+            BackendUnavailableError: the runtime would run it, but not on what was asked for.
+        """
+
+
+def load_backend(name: str = AUTO, *, threads: int = 2, device: int = 0) -> Backend:
+    """The backend of a name; never another one.
+
+    Args:
+        name: one of `BACKENDS`, or ``auto`` for the fastest that runs here, which is logged.
+        threads: of the CPU, for one network.
+        device: ordinal of the GPU; ignored by backends without one.
+
+    Raises:
+        ConfigError: an unknown name.
+        BackendUnavailableError: it does not run here: what is missing, how to get it.
+    """
+    if name == AUTO:
+        return _choose_backend(threads, device)
+    if name not in BACKENDS:
+        raise ConfigError(f"backend={name!r}: expected one of {', '.join((AUTO, *BACKENDS))}")
+    from tgvc.backends.ort import OrtBackend
+
+    return OrtBackend(name, threads=threads, device=device)
+
+
+def find_backends() -> Mapping[str, str]:
+    """All backends: name -> empty if it runs here, else what is missing and how to get it."""
+    found = {}
+    for name in BACKENDS:
+        try:
+            load_backend(name)
+            found[name] = ""
+        except BackendUnavailableError as fault:
+            found[name] = str(fault)
+    return found
+
+
+def _choose_backend(threads: int, device: int) -> Backend:
+    reasons = []
+    for name in _BY_SPEED:
+        try:
+            backend = load_backend(name, threads=threads, device=device)
+        except BackendUnavailableError as fault:
+            reasons.append(str(fault))
+            continue
+        why = f" ({'; '.join(reasons)})" if reasons else ""
+        _log.info("backend auto: chose %s %s%s", name, backend.version, why)
+        return backend
+    raise BackendUnavailableError("backend auto: none runs here: " + "; ".join(reasons))

@@ -1,0 +1,1 @@
+"""Bundles of networks, and typed calls of what is in them."""

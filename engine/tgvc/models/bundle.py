@@ -1,0 +1,187 @@
+"""A bundle: networks in a folder with a manifest, verified whole before anything of it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from tgvc.backends.spec import NetRecord, TensorSpec, split_dimension
+from tgvc.errors import BundleError
+from tgvc.models.contract import KINDS, Tensors, residual_contract
+from tgvc.models.manifest import (
+    FORMAT,
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    Constants,
+    Manifest,
+    net_entry,
+    parse_manifest,
+)
+
+EMBEDDED = ("nano",)
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelBundle(Manifest):
+    """A manifest whose files were found to be what it says; ``folder`` holds them."""
+
+    folder: Path
+
+    @property
+    def label(self) -> str:
+        """Name and revision, such as ``nano 1``, for reports."""
+        return f"{self.name} {self.revision}"
+
+
+def bundle_folder(which: str | os.PathLike[str]) -> Path:
+    """The folder of a bundle: of an embedded one for its name, else the path itself."""
+    if which in EMBEDDED:
+        return Path(str(files("tgvc"))) / "assets" / str(which)
+    return Path(which)
+
+
+def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:
+    """Find a bundle and verify all of it: manifest, sizes, hashes, and that its networks fit each other.
+
+    Args:
+        which: the name of an embedded bundle, or the path of a folder.
+
+    Raises:
+        BundleError: every fault found, on one line.
+    """
+    folder = bundle_folder(which)
+    place = f"bundle {which}" if which in EMBEDDED else f"bundle {folder}"
+    try:
+        with (folder / MANIFEST).open("rb") as stream:
+            text = stream.read(MAX_MANIFEST_BYTES + 1)
+    except (OSError, ValueError) as fault:  # ValueError: a path with a null byte
+        cure = "this installation has none" if which in EMBEDDED else "expected a folder with a manifest.json"
+        names = ", ".join(EMBEDDED)
+        raise BundleError(f"{place}: no {MANIFEST} there; {cure}, or give one of the embedded ({names})") from fault
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{place}: {MANIFEST} has more than {MAX_MANIFEST_BYTES} bytes")
+    try:
+        manifest = parse_manifest(text, folder)
+    except BundleError as fault:
+        raise BundleError(f"{place}: {fault}") from fault
+    faults = [*contract_faults(manifest), *file_faults(manifest.nets.values())]
+    if faults:
+        raise BundleError(f"{place}: " + "; ".join(faults))
+    return ModelBundle(**vars(manifest), folder=folder)
+
+
+def contract_faults(manifest: Manifest) -> list[str]:
+    """What networks lack of what their kind demands."""
+    if manifest.kind not in KINDS:
+        return [f"kind {manifest.kind!r}, this release runs {', '.join(KINDS)}"]
+    contract = residual_contract(manifest.constants.latent_channels, manifest.constants.cell_px)
+    faults = []
+    if lost := [name for name in contract if name not in manifest.nets]:
+        faults.append(f"no {', '.join(lost)} among the networks")
+    for name, record in manifest.nets.items():
+        if name not in contract:
+            faults.append(f"network {name} is not known")
+            continue
+        for got, want in zip((record.inputs, record.outputs), contract[name], strict=True):
+            if {_normal(spec) for spec in got} != {_normal(spec) for spec in want}:
+                faults.append(f"{name} has {'; '.join(map(str, got))}, expected {'; '.join(map(str, want))}")
+    return faults
+
+
+def file_faults(records: Iterable[NetRecord]) -> list[str]:
+    """What is wrong with the files of networks: missing, of another size, of another hash."""
+    faults = []
+    for record in records:
+        name = record.path.name
+        try:
+            if not record.path.is_file():
+                faults.append(f"{name} is missing")
+                continue
+            size = record.path.stat().st_size
+            if size != record.size:
+                faults.append(f"{name} has {size} bytes, the manifest says {record.size}")
+            elif hash_file(record.path) != record.sha256:
+                faults.append(f"{name} has another sha256 than the manifest says")
+        except OSError as fault:
+            faults.append(f"{name}: {fault.strerror or fault}")
+    return faults
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    name: str,
+    revision: str,
+    licence: str,
+    constants: Constants,
+    nets: Mapping[str, Path],
+    tensors: Mapping[str, Tensors] | None = None,
+    precision: str = "float32",
+    errors: Mapping[str, Mapping[str, float]] | None = None,
+    notes: Mapping[str, Any] | None = None,
+) -> ModelBundle:
+    """Write the manifest of ONNX files that lie in a folder, and load the bundle back.
+
+    Args:
+        folder: of the bundle; the files are there already.
+        name: of the bundle, such as "nano".
+        revision: of the bundle.
+        licence: of the weights.
+        constants: of the networks.
+        nets: files by the names of the networks.
+        tensors: inputs and outputs by the names of the networks; of kind ``residual`` if None.
+        precision: how weights are stored and sums are taken, in words.
+        errors: what was measured against the original, by the names of the networks.
+        notes: anything worth knowing, plain values.
+
+    Raises:
+        BundleError: what was written is not a valid bundle.
+    """
+    tensors = tensors or residual_contract(constants.latent_channels, constants.cell_px)
+    records = [
+        NetRecord(
+            net,
+            path,
+            path.stat().st_size,
+            hash_file(path),
+            *tensors[net],
+            precision=precision,
+            error=(errors or {}).get(net, {}),
+        )
+        for net, path in nets.items()
+    ]
+    top = {
+        "format": FORMAT,
+        "name": name,
+        "revision": revision,
+        "kind": "residual",
+        "licence": licence,
+        "constants": asdict(constants),
+        "nets": {record.name: net_entry(record) for record in records},
+        "notes": dict(notes or {}),
+    }
+    text = json.dumps(top, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    beside = folder / (MANIFEST + ".part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(folder / MANIFEST)
+    return load_bundle(folder)
+
+
+def _normal(spec: TensorSpec) -> tuple[str, str, tuple[tuple[int, str], ...]]:
+    return spec.name, spec.dtype, tuple(split_dimension(d) for d in spec.shape)

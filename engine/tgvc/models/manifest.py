@@ -1,0 +1,220 @@
+"""The manifest of a bundle: plain values read with suspicion, or made from what an export knows."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgvc.backends.spec import NetRecord, TensorSpec
+from tgvc.errors import BundleError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_NET_BYTES = (1 << 31) - 1  # the most that one ONNX file can hold
+_MAX_NETS, _MAX_TENSORS, _MAX_TEXT = 16, 64, 4096
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\.onnx", re.ASCII)
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants:
+    """Numbers that belong to the networks of a bundle.
+
+    ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``residual_std``: by which the denoiser's
+    output is multiplied to be added to the base latents. ``schedule``: name, see `tgvc.diffusion.schedule`.
+    ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``window``: frames of one run of
+    the denoiser, at most. ``tested_frames`` and the like belong into ``notes`` of the manifest.
+    """
+
+    latent_channels: int
+    cell_px: int
+    residual_std: float
+    schedule: str
+    train_steps: int
+    steps: int
+    window: int
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("latent_channels", 1, 256),
+            ("cell_px", 2, 64),
+            ("train_steps", 1, 100_000),
+            ("steps", 1, 1000),
+            ("window", 2, 1024),
+        ):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                raise ValueError(f"{name}={value!r:.40}: expected a whole number in {low}..{high}")
+        if self.cell_px % 2:
+            raise ValueError(f"cell_px={self.cell_px}: expected an even number")
+        if not _is_number(self.residual_std) or not 0 < self.residual_std < 1e6:
+            raise ValueError(f"residual_std={self.residual_std!r:.40}: expected a number above 0")
+        if not isinstance(self.schedule, str) or not _LABEL.fullmatch(self.schedule):
+            raise ValueError(f"schedule={self.schedule!r:.40}: expected a name")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a manifest says; ``nets`` point into the folder that it lies in, ``notes`` are for people."""
+
+    name: str
+    revision: str
+    kind: str
+    licence: str
+    constants: Constants
+    nets: Mapping[str, NetRecord]
+    notes: Mapping[str, Any]
+
+
+def parse_manifest(text: bytes, folder: Path) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        text: JSON in UTF-8.
+        folder: where the files of the networks lie.
+
+    Raises:
+        BundleError: every fault found, on one line.
+    """
+    top = _parse_json(text)
+    if top.get("format") != FORMAT or isinstance(top.get("format"), bool):
+        raise BundleError(
+            f"{MANIFEST}: format {top.get('format')!r:.40}, this release reads {FORMAT}: update tgvc or the bundle"
+        )
+    faults: list[str] = []
+    known = {"format", "name", "revision", "kind", "licence", "constants", "nets", "notes"}
+    faults += [f"{name[:40]!r} is not known" for name in sorted(set(top) - known)]
+    words = {name: _read_text(top, name, faults) for name in ("name", "revision", "kind", "licence")}
+    faults += [
+        f"{name}={words[name][:40]!r}: expected letters, digits and . _ + -"
+        for name in ("name", "revision", "kind")
+        if words[name] and not _LABEL.fullmatch(words[name])
+    ]
+    constants = _read_constants(top.get("constants"), faults)
+    nets = _read_nets(top.get("nets"), folder, faults)
+    notes = top.get("notes", {})
+    if not isinstance(notes, dict):
+        faults.append("notes: expected an object")
+    if faults or constants is None:
+        raise BundleError(f"{MANIFEST}: " + "; ".join(faults))
+    return Manifest(**words, constants=constants, nets=nets, notes=notes)
+
+
+def net_entry(record: NetRecord) -> dict[str, Any]:
+    """A network as the manifest has it."""
+    return {
+        "file": record.path.name,
+        "bytes": record.size,
+        "sha256": record.sha256,
+        "precision": record.precision,
+        "error": dict(record.error),
+        "inputs": [spec.as_dict() for spec in record.inputs],
+        "outputs": [spec.as_dict() for spec in record.outputs],
+    }
+
+
+def _parse_json(text: bytes) -> dict[str, Any]:
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is not a number")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            raise ValueError("a name occurs twice in one object")
+        return values
+
+    try:
+        top = json.loads(text, parse_constant=refuse, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as fault:  # UnicodeDecodeError is one; deep nesting ends the recursion
+        raise BundleError(f"{MANIFEST}: not JSON ({' '.join(str(fault).split())[:120]})") from fault
+    if not isinstance(top, dict):
+        raise BundleError(f"{MANIFEST}: expected an object, got {type(top).__name__}")
+    return top
+
+
+def _read_text(values: Mapping[str, Any], name: str, faults: list[str]) -> str:
+    value = values.get(name)
+    if isinstance(value, str) and 0 < len(value) <= _MAX_TEXT:
+        return value
+    faults.append(f"{name}: expected a text")
+    return ""
+
+
+def _read_constants(values: Any, faults: list[str]) -> Constants | None:
+    names = list(Constants.__dataclass_fields__)
+    if not isinstance(values, dict) or set(values) != set(names):
+        faults.append(f"constants: expected an object with {', '.join(names)}")
+        return None
+    try:
+        return Constants(**values)
+    except ValueError as fault:
+        faults.append(f"constants: {fault}")
+        return None
+
+
+def _read_nets(values: Any, folder: Path, faults: list[str]) -> dict[str, NetRecord]:
+    if not isinstance(values, dict) or not 0 < len(values) <= _MAX_NETS:
+        faults.append(f"nets: expected an object of 1 to {_MAX_NETS} networks")
+        return {}
+    nets = {}
+    for name, entry in values.items():
+        found: list[str] = []
+        record = _read_net(name, entry, folder, found)
+        faults += [f"net {name[:40]!r}: {fault}" for fault in found]
+        if record is not None:
+            nets[name] = record
+    files = [record.path.name for record in nets.values()]
+    faults += [f"file {file} is named twice" for file in sorted({f for f in files if files.count(f) > 1})]
+    return nets
+
+
+def _read_net(name: str, entry: Any, folder: Path, faults: list[str]) -> NetRecord | None:
+    names = {"file", "bytes", "sha256", "precision", "error", "inputs", "outputs"}
+    if not _LABEL.fullmatch(name) or not isinstance(entry, dict) or set(entry) != names:
+        faults.append(f"expected an object with {', '.join(sorted(names))}")
+        return None
+    file, size, digest = entry["file"], entry["bytes"], entry["sha256"]
+    if not isinstance(file, str) or not _FILE.fullmatch(file):
+        faults.append(f"file {file!r:.60}: expected a plain name ending in .onnx")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= MAX_NET_BYTES:
+        faults.append(f"bytes {size!r:.40}: expected 1..{MAX_NET_BYTES}")
+    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        faults.append("sha256: expected 64 hexadecimal digits")
+    precision = _read_text(entry, "precision", faults)
+    error = entry["error"]
+    if not isinstance(error, dict) or not all(_is_number(v) for v in error.values()):
+        faults.append("error: expected an object of numbers")
+    inputs, outputs = (_read_tensors(entry[side], side, faults) for side in ("inputs", "outputs"))
+    if faults:
+        return None
+    return NetRecord(name, folder / file, size, digest, inputs, outputs, precision, error)
+
+
+def _read_tensors(values: Any, side: str, faults: list[str]) -> tuple[TensorSpec, ...]:
+    if not isinstance(values, list) or not 0 < len(values) <= _MAX_TENSORS:
+        faults.append(f"{side}: expected a list of 1 to {_MAX_TENSORS} tensors")
+        return ()
+    specs = []
+    for value in values:
+        try:
+            if not isinstance(value, dict) or set(value) != {"name", "dtype", "shape"}:
+                raise ValueError("expected an object with name, dtype, shape")
+            shape = value["shape"]
+            specs.append(TensorSpec(value["name"], value["dtype"], tuple(shape) if isinstance(shape, list) else shape))
+        except ValueError as fault:
+            faults.append(f"{side}: {fault}"[:200])
+    names = [spec.name for spec in specs]
+    if len(set(names)) != len(names):
+        faults.append(f"{side}: a tensor occurs twice")
+    return tuple(specs)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)

@@ -1,0 +1,106 @@
+"""Typed calls of the networks of kind ``residual``, and pictures as the planes that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from tgvc.backends.base import Backend
+from tgvc.models.bundle import ModelBundle
+from tgvc.models.contract import DECODER, DENOISER, ENCODER, PLANES
+from tgvc.types import FloatArray, Picture, picture_planes
+
+_AT_ONCE = 4  # pictures in one run of encoder or decoder: more take memory and gain no time on a CPU
+_HALF_RANGE = np.float32(127.5)
+_LEVELS = (np.arange(256, dtype=np.float32) / _HALF_RANGE - 1).astype(np.float32)
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # (row, column) of the luma planes in a block of two by two
+
+
+def pack_planes(pictures: Sequence[Picture]) -> FloatArray:
+    """Pictures as networks take them.
+
+    Args:
+        pictures: N of one size, I420 uint8 (3H/2, W).
+
+    Returns:
+        float32 (N, 6, H/2, W/2) in -1..1: luma of the four corners of each block of 2 x 2, then U and V.
+    """
+    rows, width = pictures[0].shape
+    height = rows * 2 // 3
+    planes = np.empty((len(pictures), PLANES, height // 2, width // 2), np.float32)
+    for out, picture in zip(planes, pictures, strict=True):
+        luma, u, v = picture_planes(picture)
+        for plane, (row, column) in zip(out, _CORNERS, strict=False):
+            plane[:] = _LEVELS[luma[row::2, column::2]]
+        out[4], out[5] = _LEVELS[u], _LEVELS[v]
+    return planes
+
+
+def unpack_planes(planes: FloatArray) -> list[Picture]:
+    """The inverse of `pack_planes`: rounded to the nearest level, cut at 0 and 255.
+
+    Args:
+        planes: float32 (N, 6, H/2, W/2).
+
+    Returns:
+        N pictures, I420 uint8 (3H/2, W).
+    """
+    height, width = planes.shape[2] * 2, planes.shape[3] * 2
+    pictures = []
+    for levels in planes:
+        whole = np.clip(np.rint((levels + 1) * _HALF_RANGE), 0, 255).astype(np.uint8)
+        picture = np.empty((height * 3 // 2, width), np.uint8)
+        for plane, (row, column) in zip(whole, _CORNERS, strict=False):
+            picture[row:height:2, column::2] = plane
+        picture[height:].reshape(2, height // 2, width // 2)[:] = whole[4:]
+        pictures.append(picture)
+    return pictures
+
+
+class Networks:
+    """The networks of a bundle on a backend, loaded when this is made; calls from several threads are allowed."""
+
+    def __init__(self, bundle: ModelBundle, backend: Backend) -> None:
+        """Load all networks.
+
+        Raises:
+            BundleError: a file is not what the manifest says.
+            BackendError: the backend does not take a network.
+        """
+        self.bundle, self.backend, self.constants = bundle, backend, bundle.constants
+        self._encoder, self._denoiser, self._decoder = (
+            backend.load(bundle.nets[name]) for name in (ENCODER, DENOISER, DECODER)
+        )
+
+    def encode(self, planes: FloatArray) -> FloatArray:
+        """Latents float32 (N, C, h, w) of planes float32 (N, 6, H/2, W/2)."""
+        return _in_pieces(lambda part: self._encoder.run(planes=planes[part])["latents"], len(planes))
+
+    def denoise(
+        self, x: FloatArray, t: FloatArray, base: FloatArray, keys: FloatArray, hints: FloatArray
+    ) -> FloatArray:
+        """One run of the denoiser.
+
+        Args:
+            x: float32 (B, C, T, h, w), noisy residual latents.
+            t: float32 (B,), timestep from 0 to ``constants.train_steps - 1``.
+            base: float32 (B, C, T, h, w), latents of the weight-free pictures.
+            keys: float32 (B, 2C, T, h, w), latents of the key pictures before and after each frame.
+            hints: float32 (B, 4, T, h, w), see `tgvc.synthesis.conditions`.
+
+        Returns:
+            v float32 (B, C, T, h, w).
+        """
+        return self._denoiser.run(x=x, t=t, base=base, keys=keys, hints=hints)["v"]
+
+    def decode(self, latents: FloatArray, planes: FloatArray) -> FloatArray:
+        """Planes float32 (N, 6, H/2, W/2) of latents (N, C, h, w) and of the planes of the weight-free pictures."""
+        return _in_pieces(
+            lambda part: self._decoder.run(latents=latents[part], planes=planes[part])["planes"], len(planes)
+        )
+
+
+def _in_pieces(run: Callable[[slice], FloatArray], count: int) -> FloatArray:
+    pieces: Iterable[FloatArray] = (run(slice(n, n + _AT_ONCE)) for n in range(0, count, _AT_ONCE))
+    return np.concatenate(list(pieces))
