@@ -51,7 +51,7 @@ class TensorSpec:
             if isinstance(dimension, bool) or not isinstance(dimension, int | str):
                 raise ValueError(f"tensor {self.name}: dimension {dimension!r}, expected a length or a symbol")
             if not 0 < split_dimension(dimension)[0] < _MAX_LENGTH:
-                raise ValueError(f"tensor {self.name}: dimension {dimension}, expected 1 or more")
+                raise ValueError(f"tensor {self.name}: dimension {dimension!s:.20}, expected 1 or more")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for a manifest."""

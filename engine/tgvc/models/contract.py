@@ -25,7 +25,8 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     def tensor(name: str, *shape: Dimension) -> TensorSpec:
         return TensorSpec(name, "float32", shape)
 
-    planes = tensor("planes", "N", PLANES, f"{half}*h", f"{half}*w")
+    size = "N", PLANES, f"{half}*h", f"{half}*w"
+    planes = tensor("planes", *size)
     latents = tensor("latents", "N", channels, "h", "w")
     moving = "B", channels, "T", "h", "w"
     conditions = (
@@ -36,5 +37,5 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     return {
         ENCODER: ((planes,), (latents,)),
         DENOISER: ((tensor("x", *moving), tensor("t", "B"), *conditions), (tensor("v", *moving),)),
-        DECODER: ((latents, planes), (planes,)),
+        DECODER: ((latents, planes), (tensor("pictures", *size),)),  # ONNX wants another name than the input's
     }

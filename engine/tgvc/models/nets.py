@@ -97,7 +97,7 @@ class Networks:
     def decode(self, latents: FloatArray, planes: FloatArray) -> FloatArray:
         """Planes float32 (N, 6, H/2, W/2) of latents (N, C, h, w) and of the planes of the weight-free pictures."""
         return _in_pieces(
-            lambda part: self._decoder.run(latents=latents[part], planes=planes[part])["planes"], len(planes)
+            lambda part: self._decoder.run(latents=latents[part], planes=planes[part])["pictures"], len(planes)
         )
 
 
