@@ -16,6 +16,8 @@ from tgvc_train.checkpoint import Average, load_checkpoint, log_line, save_check
 from tgvc_train.losses import Critic, critic_loss, drift, luma_of, picture_loss
 from tgvc_train.samples import Samples
 
+_LEAST_ERROR = 4e-5  # mean squared error that counts as 50 dB, so that black crops do not decide a mean
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderRecipe:
@@ -39,36 +41,43 @@ def learning_rate(step: int, steps: int, highest: float) -> float:
     return highest * warm * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
-def train_autoencoder(data: Path, out: Path, recipe: AutoencoderRecipe, device: str = "cpu", minutes: float = 1e9) -> None:
+def train_autoencoder(
+    data: Path, out: Path, recipe: AutoencoderRecipe, device: str = "cpu", minutes: float = 1e9
+) -> None:
     """Train, or go on from ``out/autoencoder.pt``, until all steps are done or the time is over."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     encoder, decoder = Encoder(recipe.latents).to(device), Decoder(recipe.latents).to(device)
     critic = Critic().to(device)
     for module in (encoder, decoder, critic):
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        module.to(memory_format=torch.channels_last)
     averages = Average(encoder), Average(decoder)
-    maker = torch.optim.AdamW([*encoder.parameters(), *decoder.parameters()], recipe.rate, (0.9, 0.98), weight_decay=1e-4)
+    maker = torch.optim.AdamW(
+        [*encoder.parameters(), *decoder.parameters()], recipe.rate, (0.9, 0.98), weight_decay=1e-4
+    )
     judge = torch.optim.AdamW(critic.parameters(), recipe.rate / 2, (0.5, 0.98))
     path, step = out / "autoencoder.pt", 0
     parts = {"encoder": encoder, "decoder": decoder, "critic": critic, "maker": maker, "judge": judge}
     parts |= {"encoder_average": averages[0].module, "decoder_average": averages[1].module}
     if state := load_checkpoint(path):
         for name, part in parts.items():
-            part.load_state_dict(state[name])  # type: ignore[attr-defined]
+            part.load_state_dict(state[name])
         step = state["step"]
         averages[0].steps = averages[1].steps = step
-    samples, began, sums = Samples(data), time.monotonic(), {}
+    samples, began = Samples(data), time.monotonic()
+    sums: dict[str, float] = {}
     count = 0
 
     def save() -> None:
-        save_checkpoint(path, {n: p.state_dict() for n, p in parts.items()} | {"step": step})  # type: ignore[attr-defined]
+        save_checkpoint(path, {n: p.state_dict() for n, p in parts.items()} | {"step": step})
 
     while step < recipe.steps and time.monotonic() - began < 60 * minutes:
         rng = np.random.default_rng((recipe.seed, 1, step))
         for group in maker.param_groups:
             group["lr"] = learning_rate(step, recipe.steps, recipe.rate)
-        source, warp = (a.to(device, memory_format=torch.channels_last) for a in samples.frames(rng, recipe.batch, recipe.crop))
+        source, warp = (
+            a.to(device, memory_format=torch.channels_last) for a in samples.frames(rng, recipe.batch, recipe.crop)
+        )
         with torch.autocast(device, torch.bfloat16):
             wanted, base = encoder(torch.cat([source, warp])).float().chunk(2)
             noisy = wanted + recipe.noise * torch.randn_like(wanted)
@@ -117,7 +126,7 @@ def train_autoencoder(data: Path, out: Path, recipe: AutoencoderRecipe, device: 
 def measure(source: Tensor, warp: Tensor, made: Tensor) -> dict[str, float]:
     """PSNR of luma before and after, dB, and the shares of the source's gradient energy that both keep."""
     lumas = [luma_of(p) for p in (source, warp, made)]
-    errors = [(p - lumas[0]).square().mean(dim=(1, 2, 3)) for p in lumas[1:]]
+    errors = [(p - lumas[0]).square().mean(dim=(1, 2, 3)).clamp(min=_LEAST_ERROR) for p in lumas[1:]]
     psnr = [float((10 * torch.log10(4 / e)).mean()) for e in errors]
     energy = [float(p.diff(dim=2).square().mean() + p.diff(dim=3).square().mean()) for p in lumas]
     return {

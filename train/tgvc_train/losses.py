@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 
 _CHROMA = 0.5
 
@@ -37,10 +40,10 @@ class Critic(nn.Module):
         super().__init__()
         widths = (12, 48, 64, 96)
         layers: list[nn.Module] = []
-        for n, (a, b) in enumerate(zip(widths, widths[1:], strict=False)):
+        for n, (a, b) in enumerate(pairwise(widths)):
             layer = nn.Conv2d(a, b, 4 if n else 3, 2 if n else 1, padding=1)
-            layers += [nn.utils.parametrizations.spectral_norm(layer), nn.LeakyReLU(0.2)]
-        self.layers = nn.Sequential(*layers, nn.utils.parametrizations.spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
+            layers += [spectral_norm(layer), nn.LeakyReLU(0.2)]
+        self.layers = nn.Sequential(*layers, spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1)))
 
     def forward(self, planes: Tensor, warp: Tensor) -> Tensor:
         """Planes (N, 6, h, w) and weight-free planes to scores (N, 1, h/4, w/4)."""

@@ -51,16 +51,15 @@ class Window:
     hints: Tensor
 
 
-def cut_planes(picture: Frames, top: int, left: int, size: int) -> FloatArray:
-    """Planes float32 (6, size/2, size/2) in [-1, 1] of a square of an I420 picture; places in px, multiples of 2."""
-    height, width = picture.shape[0] * 2 // 3, picture.shape[1]
-    half = size // 2
-    luma = picture[top : top + size, left : left + size]
-    chroma = picture[height:].reshape(2, height // 2, width // 2)
-    out = np.empty((6, half, half), np.float32)
+def cut_planes(picture: Frames, top: int, left: int, width: int, height: int) -> FloatArray:
+    """Planes float32 (6, height/2, width/2) in [-1, 1] of a part of an I420 picture; places in px, multiples of 2."""
+    rows, columns = picture.shape[0] * 2 // 3, picture.shape[1]
+    luma = picture[top : top + height, left : left + width]
+    chroma = picture[rows:].reshape(2, rows // 2, columns // 2)
+    out = np.empty((6, height // 2, width // 2), np.float32)
     for n, (y, x) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
         out[n] = luma[y::2, x::2]
-    out[4:] = chroma[:, top // 2 : top // 2 + half, left // 2 : left // 2 + half]
+    out[4:] = chroma[:, top // 2 : (top + height) // 2, left // 2 : (left + width) // 2]
     out /= 127.5
     out -= 1
     return out
@@ -104,7 +103,7 @@ class Samples:
             sample = self.draw(rng)
             n = int(rng.integers(len(sample.source)))
             top, left = _place(rng, sample.source[n].shape, size)
-            pair = np.stack([cut_planes(f[n], top, left, size) for f in (sample.source, sample.warp)])
+            pair = np.stack([cut_planes(f[n], top, left, size, size) for f in (sample.source, sample.warp)])
             pairs.append(pair[..., ::-1] if rng.random() < 0.5 else pair)
         both = torch.from_numpy(np.stack(pairs))
         return both[:, 0], both[:, 1]
@@ -119,9 +118,11 @@ class Samples:
             first = int(rng.integers(len(sample.source) - frames + 1))
             top, left = _place(rng, sample.source[0].shape, size)
             run = range(first, first + frames)
-            source, warp = (np.stack([cut_planes(f[n], top, left, size) for n in run]) for f in (sample.source, sample.warp))
+            source, warp = (
+                np.stack([cut_planes(f[n], top, left, size, size) for n in run]) for f in (sample.source, sample.warp)
+            )
             around = sample.around[first : first + frames]
-            keys = {int(k): cut_planes(sample.warp[k], top, left, size) for k in np.unique(around)}
+            keys = {int(k): cut_planes(sample.warp[k], top, left, size, size) for k in np.unique(around)}
             before, after = (np.stack([keys[int(k)] for k in around[:, side]]) for side in (0, 1))
             cells = slice(top // CELL_PX, (top + size) // CELL_PX), slice(left // CELL_PX, (left + size) // CELL_PX)
             hints = sample.hints[first : first + frames, :, *cells].astype(np.float32).transpose(1, 0, 2, 3)

@@ -44,10 +44,11 @@ def film_photo(photo: Photo, front: Photo | None, frames: int, width: int, heigh
     layer = None if front is None else _Layer(rng, front, frames, width, height)
     pictures = []
     for n in range(frames):
-        frame = cv2.warpAffine(photo, camera[n], (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
-        if layer is not None:
-            frame = layer.paint(frame, n)
-        pictures.append(_to_picture(frame, width, height))
+        frame = cv2.warpAffine(
+            photo, camera[n], (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101
+        )
+        bytes_ = np.asarray(frame, np.uint8)
+        pictures.append(_to_picture(bytes_ if layer is None else layer.paint(bytes_, n), width, height))
     return pictures
 
 
@@ -102,6 +103,6 @@ class _Layer:
 
 
 def _to_picture(frame: Photo, width: int, height: int) -> Picture:
-    planar = cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420)
+    planar = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2YUV_I420), np.uint8)
     chroma = planar[height:].reshape(2, height // 2, width // 2)
     return join_planes(planar[:height], chroma[0], chroma[1])

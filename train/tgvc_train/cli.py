@@ -1,0 +1,123 @@
+"""The command ``tgvc-train``: from clips and photographs to the shipped bundle, step by step."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tgvc.errors import TgvcError
+
+_DATA = click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("train-data"), show_default=True, help="Prepared samples."
+)
+_RUN = click.option(
+    "--run", type=click.Path(path_type=Path), default=Path("train-run"), show_default=True, help="Checkpoints and logs."
+)
+_DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu or cuda.")
+_MINUTES = click.option("--minutes", type=float, default=1e9, help="Stop after this time; the next call goes on.")
+_STEPS = click.option("--steps", type=int, help="Steps in all, instead of the recipe's.")
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    r"""Train the networks of the embedded bundle.
+
+    \b
+    tgvc-train prepare --clips CLIPS/MANIFEST.tsv --photos PHOTOS/MANIFEST.tsv
+    tgvc-train autoencoder
+    tgvc-train denoiser
+    tgvc-train tune
+    tgvc-train bundle -o engine/tgvc/assets/nano
+
+    Every step can be interrupted and goes on where it was. The same commands run on a GPU with --device cuda.
+    """
+
+
+@cli.command()
+@click.option("--clips", type=_FILE, required=True, help="Manifest (TSV) of clips.")
+@click.option("--photos", type=_FILE, required=True, help="Manifest (TSV) of photographs.")
+@click.option("--per-clip", default=3, show_default=True, help="Encodings of every clip.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--processes", default=1, show_default=True)
+@_DATA
+def prepare(clips: Path, photos: Path, per_clip: int, seed: int, processes: int, data: Path) -> None:
+    """Encode and decode clips and generated scenes; only files marked may_train_shipped_weights=yes are used."""
+    from tgvc_train.prepare import allowed_files, plan_samples
+    from tgvc_train.prepare import prepare as make_all
+
+    recipes = plan_samples(allowed_files(clips), allowed_files(photos), per_clip, seed)
+    made = sum(1 for _ in make_all(recipes, data, processes))
+    click.echo(f"{made} samples in {data}")
+
+
+@cli.command()
+@_DATA
+@_RUN
+@_DEVICE
+@_MINUTES
+@_STEPS
+def autoencoder(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
+    """Train encoder and decoder."""
+    from tgvc_train.autoencode import AutoencoderRecipe, train_autoencoder
+
+    train_autoencoder(data, run, AutoencoderRecipe(**_given(steps=steps)), device, minutes)
+
+
+@cli.command()
+@_DATA
+@_RUN
+@_DEVICE
+@_MINUTES
+@_STEPS
+def denoiser(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
+    """Train the denoiser on the latents of the trained encoder."""
+    from tgvc_train.denoise import DenoiserRecipe, train_denoiser
+    from tgvc_train.latents import encode_all, load_encoder
+
+    encoder, digest = load_encoder(run / "autoencoder.pt")
+    encode_all(data, encoder, digest, device)
+    train_denoiser(data, digest, run, DenoiserRecipe(**_given(steps=steps)), device, minutes)
+
+
+@cli.command()
+@click.option("--clips", type=_FILE, required=True, help="Manifest (TSV) of clips.")
+@click.option("--photos", type=_FILE, required=True, help="Manifest (TSV) of photographs.")
+@click.option("--limit", default=60.0, show_default=True, help="Megabytes that the file may take.")
+@click.option("--root", type=click.Path(path_type=Path), default=Path(), help="Of the project's sources.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True)
+@_RUN
+def pack(clips: Path, photos: Path, limit: float, root: Path, output: Path, run: Path) -> None:
+    """Code, data and checkpoints in one file, for a machine without a network."""
+    from tgvc_train.pack import pack_training
+    from tgvc_train.prepare import allowed_files
+
+    states = sorted(run.glob("*.pt"))
+    counts = pack_training(root, allowed_files(clips), allowed_files(photos), states, output, int(limit * 1e6))
+    click.echo(f"{output}: {counts[0]} clips, {counts[1]} photographs, {len(states)} checkpoints")
+
+
+@cli.command()
+@_RUN
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="PNG.")
+def plot(run: Path, output: Path) -> None:
+    """Draw the losses of a run."""
+    from tgvc_train.plot import plot_logs
+
+    plot_logs(sorted(run.glob("*.jsonl")), output)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def main() -> None:
+    """Run the command; faults of input become one line."""
+    try:
+        cli(standalone_mode=True)
+    except (TgvcError, ValueError, OSError) as error:
+        click.echo(f"tgvc-train: {error}", err=True)
+        sys.exit(1)
