@@ -27,7 +27,7 @@ LAYERS = (
     ("errors",),
     ("types",),
     ("config", "source", "output", "opencv", "memory"),
-    ("video", "bitstream", "backends"),
+    ("video", "bitstream", "backends", "diffusion"),
     ("timing", "models"),
     ("summary", "analysis", "synthesis"),
     ("planning",),
