@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +40,3 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
-
-
-def log_line(path: Path, values: dict[str, float]) -> None:
-    """Append one line of JSON."""
-    with path.open("a") as file:
-        file.write(json.dumps({k: round(v, 6) for k, v in values.items()}) + "\n")

@@ -50,6 +50,22 @@ class Critic(nn.Module):
         return self.layers(torch.cat([planes - warp, warp], dim=1))
 
 
-def critic_loss(real: Tensor, made: Tensor) -> Tensor:
-    """Hinge loss of the critic."""
-    return functional.relu(1 - real).mean() + functional.relu(1 + made).mean()
+def judge_planes(critic: Critic, planes: Tensor, warp: Tensor, device: str, *, learn: bool) -> Tensor:
+    """Scores of planes; the critic's own weights are left out of the graph unless it is to ``learn``."""
+    critic.requires_grad_(learn)
+    with torch.autocast(device, torch.bfloat16):
+        scores: Tensor = critic(planes, warp)
+    return scores.float()
+
+
+def teach_critic(
+    critic: Critic, optimiser: torch.optim.Optimizer, real: Tensor, made: Tensor, warp: Tensor, device: str
+) -> Tensor:
+    """One step of the critic under the hinge loss, which is returned."""
+    scores = judge_planes(critic, torch.cat([real, made.detach()]), torch.cat([warp, warp]), device, learn=True)
+    for_real, for_made = scores.chunk(2)
+    loss = functional.relu(1 - for_real).mean() + functional.relu(1 + for_made).mean()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+    return loss

@@ -29,7 +29,8 @@ from tgvc.video.reader import open_video
 from tgvc_train.scenes import film_photo, read_photo
 
 RATES = (0.002, 0.003, 0.004, 0.005, 0.007, 0.01)  # bits per pixel
-_SPACINGS = (None, None, None, 8, 16, 32)  # None: the encoder's own choice
+# spacing of the keys and motion modes; None: the encoder's own choice. H, a cross-fade, is what guidance starts from.
+_LAYOUTS = ((None, None), (None, None), (None, None), (8, None), (16, None), (32, None), (16, "H"))
 _RUN, _SCENE = 48, 17  # frames of a sample from a clip and from a photograph
 _SCENE_SIZE = (384, 288)
 _EFFORT = 1
@@ -37,7 +38,7 @@ _EFFORT = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one sample is made: a ``source`` file, its part from frame ``first`` on, rate, spacing, seed."""
+    """How one sample is made: a ``source`` file, its part from frame ``first`` on, rate, spacing, seed, motion modes."""
 
     source: str
     kind: str
@@ -46,6 +47,7 @@ class Recipe:
     spacing: int | None
     seed: int
     front: str | None = None
+    modes: str | None = None
 
     @property
     def name(self) -> str:
@@ -74,13 +76,15 @@ def plan_samples(clips: Sequence[Path], photos: Sequence[Path], per_clip: int, s
     recipes = []
     for path in clips:
         for n in range(per_clip):
-            spacing = _SPACINGS[int(rng.integers(len(_SPACINGS)))]
-            recipes.append(Recipe(str(path), "clip", _RUN * (n % 2), float(rng.choice(RATES)), spacing, seed + n))
+            spacing, modes = _LAYOUTS[int(rng.integers(len(_LAYOUTS)))]
+            recipes.append(
+                Recipe(str(path), "clip", _RUN * (n % 2), float(rng.choice(RATES)), spacing, seed + n, None, modes)
+            )
     for n, path in enumerate(photos):
         front = str(photos[int(rng.integers(len(photos)))]) if rng.random() < 0.5 else None
-        spacing = _SPACINGS[int(rng.integers(len(_SPACINGS)))]
+        spacing, modes = _LAYOUTS[int(rng.integers(len(_LAYOUTS)))]
         rate = float(rng.choice(RATES)) * 3  # a short run has to pay for its first picture
-        recipes.append(Recipe(str(path), "photo", 0, rate, spacing, seed + n, front))
+        recipes.append(Recipe(str(path), "photo", 0, rate, spacing, seed + n, front, modes))
     return [recipes[i] for i in rng.permutation(len(recipes))]
 
 
@@ -107,7 +111,7 @@ def make_sample(recipe: Recipe, folder: Path) -> Path:
     sources = _source_pictures(recipe)
     width, height = picture_size(sources[0])
     budget = recipe.rate * width * height * len(sources) / 8
-    plan = GroupPlanner(_EFFORT, threads=1, spacing=recipe.spacing).plan(Task(sources, budget))
+    plan = GroupPlanner(_EFFORT, threads=1, spacing=recipe.spacing, modes=recipe.modes).plan(Task(sources, budget))
     keys = [plan.reconstruction[k] for k in plan.keys]
     motions = [(read_motion(s, width, height), s.length) for s in plan.segments]
     fine = key_fineness(len(plan.pictures), len(keys), width, height)
