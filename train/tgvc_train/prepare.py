@@ -38,7 +38,7 @@ _EFFORT = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one sample is made: a ``source`` file, its part from frame ``first`` on, rate, spacing, seed, motion modes."""
+    """How one sample is made: a ``source``, its part from frame ``first`` on, rate, spacing, seed, motion modes."""
 
     source: str
     kind: str
