@@ -40,3 +40,9 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def trained_steps(folder: Path) -> dict[str, int]:
+    """Steps done by each stage of a run."""
+    states = {path.stem: load_checkpoint(path) for path in sorted(folder.glob("*.pt"))}
+    return {name: int(state["step"]) for name, state in states.items() if state is not None}

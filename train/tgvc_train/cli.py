@@ -84,6 +84,33 @@ def denoiser(data: Path, run: Path, device: str, minutes: float, steps: int | No
 
 
 @cli.command()
+@_DATA
+@_RUN
+@_DEVICE
+@_MINUTES
+@_STEPS
+def tune(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
+    """Tune the decoder on what the denoiser gives it."""
+    from tgvc_train.tune import TuningRecipe, tune_decoder
+
+    tune_decoder(data, run, TuningRecipe(**_given(steps=steps)), device, minutes)
+
+
+@cli.command()
+@click.option("--revision", required=True, help="Of the bundle, such as 1.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@_DATA
+@_RUN
+def bundle(revision: str, output: Path, data: Path, run: Path) -> None:
+    """Write the trained networks as ONNX with a manifest, checked against torch in a fresh process."""
+    from tgvc_train.bundle import write_bundle
+    from tgvc_train.checkpoint import trained_steps
+
+    made = write_bundle(data, run, output, revision, {"trained_steps": trained_steps(run)})
+    click.echo(f"{output}: {made.name} {made.revision}")
+
+
+@cli.command()
 @click.option("--clips", type=_FILE, required=True, help="Manifest (TSV) of clips.")
 @click.option("--photos", type=_FILE, required=True, help="Manifest (TSV) of photographs.")
 @click.option("--limit", default=60.0, show_default=True, help="Megabytes that the file may take.")

@@ -1,0 +1,86 @@
+"""The trained networks as the bundle that is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tgvc.models.bundle import ModelBundle
+from tgvc.models.manifest import Constants
+from tgvc_export.bundle import NetExport, export_bundle
+from tgvc_export.nano.autoencoder import Decoder, Encoder, ScaledDecoder, ScaledEncoder
+from tgvc_export.nano.denoiser import Denoiser
+from tgvc_train.checkpoint import load_checkpoint
+from tgvc_train.samples import Samples, Window
+
+STEPS, WINDOW = 4, 16
+_EXAMPLES = ((2, 3, 128), (1, 5, 96))  # windows, frames, px: what the export is checked on
+LICENCE = "Apache-2.0"
+
+
+def load_networks(run: Path) -> tuple[nn.Module, Denoiser, nn.Module]:
+    """Encoder and decoder with latents of unit residual deviation, and the denoiser, all averaged weights.
+
+    Raises:
+        ValueError: a stage was not trained yet.
+    """
+    states = {name: load_checkpoint(run / f"{name}.pt") for name in ("autoencoder", "denoiser", "decoder")}
+    first, second, third = states["autoencoder"], states["denoiser"], states["decoder"]
+    if first is None or second is None:
+        raise ValueError(f"{run}: train autoencoder and denoiser first")
+    scale = second["scale"]
+    encoder, decoder, denoiser = Encoder(len(scale)), Decoder(len(scale)), Denoiser(len(scale))
+    encoder.load_state_dict(first["encoder_average"])
+    decoder.load_state_dict(first["decoder_average"] if third is None else third["average"])
+    denoiser.load_state_dict(second["average"])
+    return ScaledEncoder(encoder, scale).eval(), denoiser.eval(), ScaledDecoder(decoder, scale).eval()
+
+
+def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict[str, Any]) -> ModelBundle:
+    """Export the networks of a run, checked on prepared samples.
+
+    Raises:
+        ValueError: a stage was not trained yet, or the export is not what torch computes.
+    """
+    encoder, denoiser, decoder = load_networks(run)
+    samples, rng = Samples(data), np.random.default_rng(0)
+    cases = [_example(samples.window(rng, *shape), encoder) for shape in _EXAMPLES]
+    nets = {
+        "encoder": NetExport(encoder, [{"planes": c["planes"]} for c in cases]),
+        "denoiser": NetExport(denoiser, [{n: c[n] for n in ("x", "t", "base", "keys", "hints")} for c in cases]),
+        "decoder": NetExport(decoder, [{n: c[n] for n in ("latents", "planes")} for c in cases]),
+    }
+    constants = Constants(
+        latent_channels=denoiser.latents,
+        cell_px=8,
+        residual_std=1.0,
+        schedule="linear",
+        train_steps=1000,
+        steps=STEPS,
+        window=WINDOW,
+    )
+    return export_bundle(
+        nets, folder, name="nano", revision=revision, licence=LICENCE, constants=constants, notes=notes
+    )
+
+
+@torch.no_grad()
+def _example(window: Window, encoder: nn.Module) -> dict[str, Tensor]:
+    """Inputs of all networks for one window."""
+    shape = window.source.shape[:2]
+    base, before, after = (
+        encoder(p.flatten(0, 1)).unflatten(0, shape).transpose(1, 2) for p in (window.warp, window.before, window.after)
+    )
+    return {
+        "planes": window.warp.flatten(0, 1).contiguous(),
+        "latents": base.transpose(1, 2).flatten(0, 1).contiguous(),
+        "x": torch.randn(base.shape, generator=torch.Generator().manual_seed(0)),
+        "t": torch.full((len(base),), 749.0),
+        "base": base.contiguous(),
+        "keys": torch.cat([before, after], dim=1),
+        "hints": window.hints.contiguous(),
+    }
