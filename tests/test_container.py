@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import zlib
 from dataclasses import replace
 from fractions import Fraction
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from tgvc.bitstream import container
 from tgvc.bitstream.container import Group, GroupEntry, Header, Reader, Writer
 from tgvc.bitstream.edit import concatenate, trim
-from tgvc.bitstream.group import uniform_keys
+from tgvc.bitstream.group import pack_group, pack_keys, parse_group, uniform_keys
 from tgvc.bitstream.header import RATES
 from tgvc.errors import BitstreamError, ChecksumError, ConfigError, TruncatedError, UnsupportedVersionError
 
@@ -171,6 +172,24 @@ def test_overhead_is_at_most_40_bytes_and_4_per_segment(gaps):
         frames=keys[-1] + 1, keys=keys, codec=0, key_width=256, key_height=160, pictures=bytes(5000), motion=bytes(300)
     )
     assert len(stream_of(group)) - 5300 <= 40 + 4 * len(gaps)
+
+
+@pytest.mark.parametrize("gaps", [[2, 2, 8, 8, 8], [1] * 20 + [5], [32, 1] * 3, [4, 4, 4, 3, 3]])
+def test_uneven_keys_cost_a_byte_per_run_of_up_to_eight_equal_gaps(gaps):
+    keys = tuple(sum(gaps[:i]) for i in range(len(gaps) + 1))
+    runs = sum(-(-len(list(run)) // 8) for _, run in itertools.groupby(gaps))
+    assert len(pack_keys(keys)) == 1 + runs
+    group = group_of(keys[-1] + 1, keys=keys)
+    assert groups_in(stream_of(group))[0].keys == keys
+
+
+def test_keys_beyond_the_last_frame_are_refused():
+    packed = pack_group(group_of(10, keys=(0, 4, 9)), HEADER.fps)
+    at = packed.index(bytes([0, 3, 4]))  # uneven; a gap of 4, a gap of 5
+    parse_group(packed, HEADER.fps, 0)
+    for byte in (5, 32 + 2, 255):
+        with pytest.raises(BitstreamError, match="gaps of keys: reach frame"):
+            parse_group(packed[: at + 2] + bytes([byte]) + packed[at + 3 :], HEADER.fps, 0)
 
 
 def test_layers_add_up_to_the_stream():

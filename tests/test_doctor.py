@@ -64,7 +64,7 @@ def test_a_device_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def examine_with(monkeypatch: pytest.MonkeyPatch, faults: dict[str, str], missing: set[str]) -> dict[str, Any]:
     monkeypatch.setattr(doctor, "_import_fault", lambda module: faults.get(module, ""))
-    monkeypatch.setattr(doctor, "_installed", lambda name: None if name in missing else "1.0")
+    monkeypatch.setattr(doctor, "find_version", lambda name: None if name in missing else "1.0")
     monkeypatch.setattr(
         doctor, "measure_speed", lambda: {"size": [512, 320], "threads": 2, "frames_per_second": 60.0, "warm_up_s": 0.5}
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -15,21 +16,22 @@ from hypothesis import strategies as st
 
 from conftest import MakeClip, MakePicture
 from tgvc.bitstream.container import Group, Header, Writer
-from tgvc.bitstream.group import uniform_keys
+from tgvc.bitstream.group import pack_keys, uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.pictures import CODECS, QUALITY_MAX, QUALITY_MIN, CodedTrack, find_codec, resize_picture
-from tgvc.bitstream.tracks import decode_motion
+from tgvc.bitstream.tracks import decode_motion, encode_motion
 from tgvc.bitstream.transform import quantise, step_px
 from tgvc.config import EncoderConfig
 from tgvc.encoder import split_groups
 from tgvc.errors import ConfigError
 from tgvc.planning.budget import Budget
 from tgvc.planning.correction import Fit, SegmentView, bent_error, fit_model, model_bend
+from tgvc.planning.gaps import mix_spacings, split_failures, thin_keys
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.planning.judge import judge, ms_ssim, squared_errors
 from tgvc.planning.keytrack import KeyTrack
 from tgvc.planning.plan import GroupPlan, render_group
-from tgvc.planning.segment import GLOBAL_STEP, KeyPair, SegmentPlanner
+from tgvc.planning.segment import GLOBAL_STEP, KeyPair, SegmentPlan, SegmentPlanner
 from tgvc.synthesis.densify import PHASE_SCALE, read_motion
 from tgvc.synthesis.flow import measure_key_flow, shrink_plane
 from tgvc.types import Picture, VideoInfo, join_planes, picture_planes
@@ -283,18 +285,24 @@ def test_fit_of_a_matching_picture_is_nothing(make_clip: MakeClip) -> None:
     assert np.abs(fit.model[:, 0] + fit.phase[:, None] * PAN[-1]).max() < 0.1
 
 
+def plan_segment(clip: list[Picture], price: float, tracks: int, modes: str) -> SegmentPlan:
+    """The plan of a clip whose first and last pictures are the keys, as the first segment of a group."""
+    height, width = picture_planes(clip[0])[0].shape
+    return SegmentPlanner(price, tracks, modes, anchor_grid(width, height)).plan(clip, clip[0], clip[-1])
+
+
 @pytest.mark.parametrize("price", [10.0, 2000.0])
 def test_planner_sends_nothing_for_straight_motion(make_clip: MakeClip, price: float) -> None:
     clip = make_clip(PAN.tolist())
-    plan = SegmentPlanner(price, tracks=4, modes="FHT").plan(clip, clip[0], clip[-1])
+    plan = plan_segment(clip, price, 4, "FHT")
     assert plan.motion == SegmentMotion.empty("F", LENGTH)
-    assert plan.bits == 0
+    assert plan.bits < 2  # the mode alone: two decisions
 
 
 @pytest.mark.parametrize("price", [10.0, 2000.0])
 def test_planner_bends_shaken_motion(make_clip: MakeClip, price: float) -> None:
     clip = make_clip((PAN + shaken(0)).tolist())
-    plans = {m: SegmentPlanner(price, 4, m).plan(clip, clip[0], clip[-1]) for m in ("F", "FHT")}
+    plans = {m: plan_segment(clip, price, 4, m) for m in ("F", "FHT")}
     assert plans["FHT"].motion.mode == "T"
     assert plans["FHT"].bits < 300
     # measured a tenth of the error
@@ -303,15 +311,29 @@ def test_planner_bends_shaken_motion(make_clip: MakeClip, price: float) -> None:
 
 def test_planner_sends_nothing_that_costs_more_than_it_saves(make_clip: MakeClip) -> None:
     clip = make_clip((PAN + shaken(0)).tolist())
-    plan = SegmentPlanner(1e9, tracks=4, modes="FHTG").plan(clip, clip[0], clip[-1])
+    plan = plan_segment(clip, 1e9, 4, "FHTG")
     assert plan.motion.mode == "F"
-    assert plan.bits == 0
+    assert plan.bits < 2
+
+
+def test_planned_bits_are_those_that_the_coder_writes(make_clip: MakeClip) -> None:
+    grid = anchor_grid(192, 128)
+    planner = SegmentPlanner(50.0, 4, "FHT", grid)
+    plans = []
+    for seed in range(6):
+        clip = make_clip((PAN + shaken(seed)).tolist(), seed=seed)
+        plans.append(planner.plan(clip, clip[0], clip[-1]))
+    assert sum(p.motion.mode == "T" for p in plans) > 1
+    payload = encode_motion([p.motion for p in plans], grid)
+    # the range coder's tail is up to a byte; the meter's table has 12 bits
+    assert abs(8 * len(payload) - sum(p.bits for p in plans)) < 16
+    assert plans[-1].bits != plan_segment(clip, 50.0, 4, "FHT").bits, "the segments before should have set the price"
 
 
 def test_planner_chooses_the_global_model_where_flow_fails(make_clip: MakeClip) -> None:
     clip = make_clip((STEPS * (60, 0)).tolist())
-    plan = SegmentPlanner(10.0, tracks=4, modes="FHG").plan(clip, clip[0], clip[-1])
-    flow = SegmentPlanner(10.0, tracks=4, modes="F").plan(clip, clip[0], clip[-1])
+    plan = plan_segment(clip, 10.0, 4, "FHG")
+    flow = plan_segment(clip, 10.0, 4, "F")
     assert plan.motion.mode == "G"
     motion = read_motion(plan.motion, 192, 128)
     # quantised to half a pixel per coefficient of the transform
@@ -322,7 +344,7 @@ def test_planner_chooses_the_global_model_where_flow_fails(make_clip: MakeClip) 
 def test_planner_fades_where_one_scene_dissolves_into_another(make_picture: MakePicture) -> None:
     a, b = (make_picture(seed=seed).astype(np.float32) for seed in (0, 1))
     clip = [np.rint(a * (1 - s) + b * s).astype(np.uint8) for s in STEPS[:, 0]]
-    plans = {m: SegmentPlanner(10.0, 0, m).plan(clip, clip[0], clip[-1]) for m in ("F", "H", "FH")}
+    plans = {m: plan_segment(clip, 10.0, 0, m) for m in ("F", "H", "FH")}
     assert plans["H"].error < plans["F"].error
     assert plans["FH"].motion.mode == "H"
 
@@ -333,7 +355,7 @@ def test_planner_adds_trajectories_where_a_part_moves_differently(make_picture: 
     bump = np.exp(-(((x - 170) / 40) ** 2 + ((y - 80) / 40) ** 2))
     swing = 5 * np.sin(np.pi * STEPS[:, 0])
     clip = [make_picture(0.0, s * bump, size=size) for s in swing]
-    plans = {n: SegmentPlanner(20.0, n, "FHT").plan(clip, clip[0], clip[-1]) for n in (0, 6)}
+    plans = {n: plan_segment(clip, 20.0, n, "FHT") for n in (0, 6)}
     assert len(plans[0].motion.anchors) == 0
     assert 1 <= len(plans[6].motion.anchors) <= 6
     # measured 0.45: the swing is narrower than the reach of a trajectory
@@ -346,9 +368,60 @@ def test_planner_adds_trajectories_where_a_part_moves_differently(make_picture: 
 
 def test_segment_of_two_keys_carries_nothing(make_clip: MakeClip) -> None:
     clip = make_clip([(0, 0), (3, 1)])
-    plan = SegmentPlanner(1.0, 4, "FHT").plan(clip, clip[0], clip[1])
+    plan = plan_segment(clip, 1.0, 4, "FHT")
     assert plan.motion == SegmentMotion.empty("F", 2)
-    assert plan.error == plan.bits == 0
+    assert plan.error == 0
+    assert plan.bits < 2
+
+
+# ---------------------------------------------------------------- keys at uneven distances
+
+
+def test_mixed_spacings_follow_what_is_better_where() -> None:
+    calm, wild = np.arange(33) < 16, np.arange(33) >= 16
+    merits = {s: (30.0 - (s > 2) * wild * s + (s > 2) * calm * s).tolist() for s in (2, 4, 8)}
+    gain, keys = mix_spacings(merits, 4, 0.0)
+    assert keys == (0, 8, 16, 18, 20, 22, 24, 26, 28, 30, 32)
+    # 15 calm frames win 4 dB, 17 wild ones 4 dB; the first one is a key anyway and counts nowhere
+    assert gain == pytest.approx(4 * 32 / 33, abs=0.3)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(count=st.integers(2, 70), seed=st.integers(0, 99), home=st.sampled_from([1, 2, 8, 32]), margin=st.floats(0, 9))
+def test_mixed_spacings_are_keys_of_a_group_and_lose_nothing(count: int, seed: int, home: int, margin: float) -> None:
+    rng = np.random.default_rng(seed)
+    even = {s: uniform_keys(count, s) for s in (1, 2, 8, 32)}
+    merits = {s: rng.normal(30, 1, count).tolist() for s in even}
+    gain, keys = mix_spacings(merits, home, margin)
+    assert keys[0] == 0
+    assert keys[-1] == count - 1
+    assert all(1 <= b - a <= 32 for a, b in pairwise(keys))
+    assert gain >= -1e-9
+    if margin > 8:  # beyond any difference of two such merits
+        assert keys == even[home]
+        assert gain == pytest.approx(0, abs=1e-9)
+
+
+def test_failing_segments_are_split_and_all_others_kept() -> None:
+    keys = (0, 4, 8, 9, 12, 20)
+    merits = [30.0] * 21
+    merits[5:8] = [20.0] * 3
+    assert split_failures(keys, merits, 0.1, plain=False) == (0, 4, 6, 8, 9, 12, 20)
+    assert split_failures(keys, merits, 0.1, plain=True) == (0, 4, 5, 6, 7, 8, 9, 12, 20)
+    assert split_failures((0, 1, 2), [30.0] * 3, 0.5, plain=True) == (0, 1, 2)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(gaps=st.lists(st.integers(1, 32), min_size=1, max_size=20), share=st.floats(0, 1), seed=st.integers(0, 9))
+def test_thinned_keys_lose_no_neighbours_and_stay_within_reach(gaps: list[int], share: float, seed: int) -> None:
+    keys = (0, *np.cumsum(gaps).tolist())
+    merits = np.random.default_rng(seed).normal(30, 1, keys[-1] + 1).tolist()
+    left = thin_keys(keys, merits, share, 32)
+    assert {0, keys[-1]} <= set(left) <= set(keys)
+    assert len(keys) - len(left) <= math.ceil(share * len(keys))
+    places = [keys.index(k) for k in left]
+    assert all(b - a <= 2 for a, b in pairwise(places))
+    assert all(b - a <= 32 for a, b in pairwise(left))
 
 
 # ---------------------------------------------------------------- judgement
@@ -506,6 +579,22 @@ def test_planner_tells_of_every_candidate(short_clip: list[Picture]) -> None:
     plan = GroupPlanner(0, threads=1).plan(Task(short_clip, 800.0), on_step=told.append)
     assert told == list(range(1, len(plan.trials) + 1))
     assert {t["spacing"] for t in plan.trials} == {2, 4}
+
+
+def test_uneven_keys_are_found_where_motion_is_uneven(make_clip: MakeClip) -> None:
+    shake = np.random.default_rng(0).normal(0, 6, (16, 2))
+    clip = make_clip([*([(0.0, 0.0)] * 17), *shake.tolist()], size=(96, 64))
+    plans = []
+    for uneven in (0, 4):
+        planner = GroupPlanner(1, threads=1)
+        planner.effort = replace(planner.effort, search_preset=10, final_preset=10, uneven=uneven)
+        plans.append(planner.plan(Task(clip, 2000.0)))
+    assert all(p.fits for p in plans)
+    gaps = [b - a for a, b in pairwise(plans[1].keys)]
+    assert max(gaps) > min(gaps[:-1])
+    # measured 3.4 dB of PSNR plus MS-SSIM
+    assert plans[1].merit(2000.0) > plans[0].merit(2000.0) + 1
+    assert plans[1].size == len(plans[1].pictures) + len(plans[1].motion) + len(pack_keys(plans[1].keys)) - 1
 
 
 def test_fixed_spacing_and_modes_are_honoured(short_clip: list[Picture]) -> None:

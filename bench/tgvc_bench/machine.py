@@ -9,9 +9,9 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TypeVar
 
+from tgvc.doctor import cpu_name, find_version, usable_cores
 from tgvc_bench.ffmpeg import ffmpeg_version
 from tgvc_bench.records import shorten
 
@@ -23,36 +23,19 @@ _Result = TypeVar("_Result")
 def read_versions(*, ffmpeg: bool = True) -> dict[str, str]:
     """Versions of the packages that decide a result; ``ffmpeg``: also of the binary that runs VMAF."""
     found = {"ffmpeg": ffmpeg_version()} if ffmpeg else {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed as a package"
-    return found
+    return found | {package: find_version(package) or "not installed as a package" for package in _PACKAGES}
 
 
 def describe_machine() -> dict[str, Any]:
     """Processor, usable cores, Python, settings of threads in the environment, load averaged over the last minute."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
-        "processor": _processor(),
-        "cores": cores,
+        "processor": cpu_name(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "environment": {name: os.environ[name] for name in _SETTINGS if name in os.environ},
         "load": shorten(os.getloadavg()[0], 3),
     }
-
-
-def _processor() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)

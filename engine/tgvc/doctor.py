@@ -35,7 +35,7 @@ def examine() -> dict[str, Any]:
         (name -> why it cannot be imported), ``codecs`` (libav's name -> present), ``gpu``, ``runs`` (what -> "" if it
         runs, else what is missing) and ``speed`` (None where the codec does not run).
     """
-    packages = {name: _installed(name) for name in (*_REQUIRED, "hdbscan")}
+    packages = {name: find_version(name) for name in (*_REQUIRED, "hdbscan")}
     broken = {name: why for name, module in _REQUIRED.items() if (why := _import_fault(module))}
     codecs = {} if "av" in broken else _find_codecs()
     runs = _what_runs(broken, codecs, packages["hdbscan"] is not None)
@@ -43,7 +43,7 @@ def examine() -> dict[str, Any]:
         "tgvc": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": {"name": _cpu_name(), "cores": os.cpu_count() or 1, "usable": _usable_cores()},
+        "cpu": {"name": cpu_name(), "cores": os.cpu_count() or 1, "usable": usable_cores()},
         "packages": packages,
         "broken": broken,
         "codecs": codecs,
@@ -170,7 +170,8 @@ def _what_runs(broken: dict[str, str], codecs: dict[str, bool], clusters: bool) 
     }
 
 
-def _installed(name: str) -> str | None:
+def find_version(name: str) -> str | None:
+    """Version of an installed distribution, None if there is none; ``opencv`` stands for any of its distributions."""
     for distribution in _OPENCV if name == "opencv" else (name,):
         try:
             return version(distribution)
@@ -203,13 +204,15 @@ def _find_codecs() -> dict[str, bool]:
     return found
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """Processor threads that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor as the system names it."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             for line in lines:

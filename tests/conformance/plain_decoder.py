@@ -137,7 +137,9 @@ def read_group(source: Bytes, header: dict[str, str], document: str) -> dict[str
     flags, frames, keys = source.u8(), source.varint(), [0]
     spacing = source.u8()
     while keys[-1] < frames - 1:
-        keys.append(min(keys[-1] + (spacing or source.u8()), frames - 1))
+        run, gap = (0, spacing - 1) if spacing else divmod(source.u8(), 32)
+        for _ in range(run + 1):
+            keys.append(min(keys[-1] + gap + 1, frames - 1))
     codec, unit = source.u8(), 2 if flags & 16 else 8
     size = [unit * source.varint(), unit * source.varint()]
     tools = source.take(source.u8()) if flags & 1 else b""

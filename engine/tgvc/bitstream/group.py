@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from tgvc.bitstream.fields import FieldReader, varint
 from tgvc.bitstream.motion import MAX_LENGTH
@@ -16,6 +16,7 @@ from tgvc.errors import BitstreamError, ConfigError
 MAX_FRAMES = 4096
 MAX_GAP = MAX_LENGTH - 1  # frames from one key to the next
 MAX_KEY_SIDE = 8192
+_MAX_RUN = 8  # equal gaps of keys that one byte can stand for
 MAX_TOOLS = 63
 MAX_MOTION = 1 << 20  # bytes: bounds the seconds that a hostile payload can take
 MAX_STEP = (1 << 31) - 1  # longest time from one frame to the next, microseconds: 35 minutes
@@ -80,7 +81,7 @@ def pack_group(group: Group, fps: Fraction) -> bytes:
     flags = _TOOLS * bool(group.tools) | _HIDDEN * hidden | _TIMES * (group.times is not None)
     flags |= _MOTION * bool(group.motion) | _FINE * fine
     unit = 2 if fine else 8
-    out = bytes([flags]) + varint(group.frames) + _pack_keys(group.keys)
+    out = bytes([flags]) + varint(group.frames) + pack_keys(group.keys)
     out += bytes([group.codec]) + varint(group.key_width // unit) + varint(group.key_height // unit)
     if group.tools:
         out += bytes([len(group.tools)]) + group.tools
@@ -131,11 +132,18 @@ def uniform_keys(frames: int, spacing: int) -> tuple[int, ...]:
     return (*range(0, frames - 1, spacing), frames - 1)
 
 
-def _pack_keys(keys: tuple[int, ...]) -> bytes:
+def pack_keys(keys: tuple[int, ...]) -> bytes:
+    """Key frames as bytes: one byte where they are evenly spaced, else one more per run of equal gaps."""
     spacing = keys[1] - keys[0] if len(keys) > 1 else 1
     if keys == uniform_keys(keys[-1] + 1, spacing):
         return bytes([spacing])
-    return b"\0" + bytes(b - a for a, b in pairwise(keys))
+    out = bytearray(1)
+    for gap, run in groupby(b - a for a, b in pairwise(keys)):
+        count = len(list(run))
+        while count > 0:
+            out.append((min(count, _MAX_RUN) - 1) * MAX_GAP + gap - 1)
+            count -= _MAX_RUN
+    return bytes(out)
 
 
 def _parse_keys(reader: FieldReader, frames: int) -> tuple[int, ...]:
@@ -144,10 +152,10 @@ def _parse_keys(reader: FieldReader, frames: int) -> tuple[int, ...]:
         return uniform_keys(frames, spacing)
     keys = [0]
     while keys[-1] < frames - 1:
-        gap = reader.byte("gap of keys", min(MAX_GAP, frames - 1 - keys[-1]))
-        if not gap:
-            raise reader.error("gap of keys=0: expected at least 1")
-        keys.append(keys[-1] + gap)
+        run, gap = divmod(reader.byte("gaps of keys"), MAX_GAP)
+        keys += [keys[-1] + (gap + 1) * i for i in range(1, run + 2)]
+        if keys[-1] > frames - 1:
+            raise reader.error(f"gaps of keys: reach frame {keys[-1]}, expected at most the last one, {frames - 1}")
     return tuple(keys)
 
 

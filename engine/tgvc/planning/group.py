@@ -7,26 +7,36 @@ around it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tgvc.bitstream.group import uniform_keys
+from tgvc.bitstream.group import MAX_GAP, pack_keys, uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import decode_motion, encode_motion
 from tgvc.memory import release_memory
+from tgvc.planning.gaps import mix_spacings, split_failures, thin_keys
 from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
 from tgvc.planning.plan import GroupPlan, render_group
 from tgvc.planning.segment import SegmentPlanner
-from tgvc.types import Picture
+from tgvc.types import Picture, picture_size
 
 AV1 = 0
 SCALES = (Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(3, 4), Fraction(1))
 _HALF = SCALES.index(Fraction(1, 2))
 _COARSE = 54.0  # quality beyond which smaller key pictures are tried, and below which larger ones are
 _FULL = 0.97  # share of the budget below which the last step looks for a better filling
+_LEAST = 0.955  # share of the budget that has to be filled: less would miss the 95 % of a target that are promised
+_CLOSE = 0.3  # dB of merit within which the second best candidate is coded with the final preset too
+# Keys at uneven distances: dB by which another spacing must win locally in a cautious mixture, gain in dB from which a
+# mixture is tried, shares of the keys that are left out together and of the segments that are split together.
+_MARGIN = 0.4
+_WORTHWHILE = 0.08
+_MANY = 4  # candidates from which on the search goes beyond mixtures that promise something
+_THINNED = 0.12
+_SPLIT = 0.1
 # Squared error that one bit of motion has to save, in units of (squared error / bits). PSNR rises by about 2.5 dB per
 # doubling of the rate, so a bit of key pictures saves error / bits * 2.5 * ln(10) / (10 * ln 2) = 0.83 of them; it also
 # buys structure, which squared error does not see, and 2.0 measured better on all other metrics.
@@ -35,7 +45,10 @@ _PRICE = 2.0
 
 @dataclass(frozen=True)
 class Effort:
-    """What a level of effort spends: SVT-AV1 presets, trajectories per segment, modes, freedom of choice."""
+    """What a level of effort spends: SVT-AV1 presets, trajectories per segment, modes, freedom of choice.
+
+    ``uneven``: candidates with keys at uneven distances, at most.
+    """
 
     search_preset: int
     final_preset: int
@@ -43,14 +56,15 @@ class Effort:
     modes: str
     spacings: tuple[int, ...]
     scales: bool
+    uneven: int
 
 
 EFFORTS = (
-    Effort(8, 8, 0, "F", (2, 4), scales=False),
-    Effort(6, 4, 0, "FHT", (1, 2, 4, 8), scales=False),
-    Effort(4, 2, 12, "FHT", (1, 2, 4, 8, 16, 32), scales=True),
-    Effort(4, 1, 16, "FHTG", (1, 2, 4, 8, 16, 32), scales=True),
-    Effort(2, 0, 24, "FHTG", (1, 2, 4, 8, 16, 32), scales=True),
+    Effort(8, 8, 0, "F", (2, 4), scales=False, uneven=0),
+    Effort(6, 4, 0, "FHT", (1, 2, 4, 8), scales=False, uneven=0),
+    Effort(4, 2, 12, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=3),
+    Effort(4, 1, 16, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=6),
+    Effort(2, 0, 24, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=10),
 )
 
 
@@ -102,11 +116,11 @@ class GroupPlanner:
         """
         tried: dict[Choice, GroupPlan] = {}
 
-        def attempt(choices: Iterable[Choice]) -> bool:
+        def attempt(choices: Iterable[Choice], guess: float = 56.0) -> bool:
             """Try what is new among the choices; False if nothing was."""
             new = [c for c in dict.fromkeys(choices) if c not in tried]
             with ThreadPoolExecutor(self.threads) as pool:
-                for choice, plan in zip(new, pool.map(lambda c: self._try(task, c), new), strict=True):
+                for choice, plan in zip(new, pool.map(lambda c: self._try(task, c, guess), new), strict=True):
                     tried[choice] = plan
                     if on_step:
                         on_step(len(tried))
@@ -115,9 +129,12 @@ class GroupPlanner:
             release_memory()
             return bool(new)
 
+        def reference() -> float:
+            return task.budget if task.budget is not None else float(min(p.size for p in tried.values()))
+
         def best() -> Choice:
-            reference = task.budget if task.budget is not None else float(min(p.size for p in tried.values()))
-            return max(tried, key=lambda c: tried[c].merit(reference))
+            size = reference()
+            return max(tried, key=lambda c: tried[c].merit(size))
 
         ladder = self._key_ladder(task)
         start = [keys for keys in ladder if self._starts(keys)] or ladder[:1]
@@ -126,7 +143,14 @@ class GroupPlanner:
             pass  # climb: along the spacings merit has one peak
         while self.effort.scales and attempt(self._scale_steps(ladder, best(), tried[best()])):
             pass
-        plan = self._finish(task, best(), tried[best()])
+        left = self.effort.uneven
+        while left > 0:
+            mixed = [Choice(keys, best().scale) for keys in self._uneven_keys(tried, best(), reference())]
+            new = [choice for choice in dict.fromkeys(mixed) if choice not in tried][: min(left, 2)]
+            left -= len(new)
+            if not attempt(new, tried[best()].quality):
+                break
+        plan = self._finish(task, tried, reference())
         return replace(plan, trials=[p.summary() for p in tried.values()])
 
     def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
@@ -149,15 +173,38 @@ class GroupPlanner:
             steps.append(Choice(ladder[at + 1], choice.scale))
         return steps
 
-    def _try(self, task: Task, choice: Choice) -> GroupPlan:
-        """One candidate at the search preset, motion included."""
+    def _uneven_keys(
+        self, tried: Mapping[Choice, GroupPlan], choice: Choice, reference: float
+    ) -> Iterator[tuple[int, ...]]:
+        """Sets of key frames at uneven distances that may be better than the best candidate, promising ones first."""
+        if len(self.effort.spacings) < 2:
+            return
+        keys, merits = choice.keys, tried[choice].verdict.frames
+        even: dict[int, Sequence[float]] = {}
+        for other, plan in tried.items():
+            if other.scale == _HALF and plan.fits and _is_even(other.keys):
+                shift = plan.merit(reference) - plan.verdict.merit  # as if it had used the budget to the last byte
+                even[other.keys[1]] = [m + shift for m in plan.verdict.frames]
+        if _is_even(keys) and keys[1] in even:
+            gain, mixed = mix_spacings(even, keys[1], 0.0)
+            if gain > _WORTHWHILE:
+                yield mixed
+                yield mix_spacings(even, keys[1], _MARGIN)[1]
+        if _is_even(keys) and self.effort.uneven < _MANY:
+            return  # what follows seldom helps where a mixture did not
+        yield split_failures(keys, merits, _SPLIT, plain=False)
+        yield thin_keys(keys, merits, _THINNED, MAX_GAP)
+        yield split_failures(keys, merits, _SPLIT, plain=True)
+
+    def _try(self, task: Task, choice: Choice, guess: float) -> GroupPlan:
+        """One candidate at the search preset, motion included; ``guess``: quality to begin the search with."""
         track = self._key_track(task, choice, self.effort.search_preset)
         if task.budget is None:
             assert task.quality is not None
             quality = task.quality
         else:
             share = 1.0 if len(choice.keys) == len(task.pictures) else 0.97  # motion takes 1 to 6 % of most groups
-            quality = track.search(task.budget * share)
+            quality = track.search((task.budget - _position_bytes(choice.keys)) * share, guess)
         segments = self._plan_motion(task, choice.keys, track.pictures(quality), len(track.code(quality).payload))
         return self._assemble(task, choice.keys, track, quality, segments)
 
@@ -170,7 +217,8 @@ class GroupPlanner:
         """Motion of all segments between given decoded key pictures."""
         key_error = float(squared_errors([task.pictures[k] for k in keys], decoded).mean())
         price = _PRICE * key_error * len(task.pictures) / (8 * key_bytes)
-        planner = SegmentPlanner(price, self.effort.tracks, self.effort.modes)
+        grid = anchor_grid(*picture_size(decoded[0]))
+        planner = SegmentPlanner(price, self.effort.tracks, self.effort.modes, grid)
         return [
             planner.plan(task.pictures[a : b + 1], first, last).motion
             for a, b, first, last in zip(keys, keys[1:], decoded, decoded[1:], strict=False)
@@ -184,9 +232,10 @@ class GroupPlanner:
         motion = encode_motion(segments, grid)
         segments = decode_motion(motion, [s.length for s in segments], grid)  # in coded order, as the decoder has them
         if task.budget is not None:
-            quality = track.search(task.budget - len(motion), guess=quality)
+            quality = track.search(task.budget - len(motion) - _position_bytes(keys), guess=quality)
         payload = track.code(quality).payload
         frames = render_group(track.pictures(quality), segments)
+        size = len(payload) + len(motion) + _position_bytes(keys)
         return GroupPlan(
             keys=keys,
             codec=track.codec,
@@ -197,25 +246,46 @@ class GroupPlanner:
             motion=motion,
             reconstruction=frames,
             verdict=judge(task.pictures, frames),
-            fits=task.budget is None or len(payload) + len(motion) <= task.budget,
+            fits=task.budget is None or size <= task.budget,
         )
 
-    def _finish(self, task: Task, choice: Choice, plan: GroupPlan) -> GroupPlan:
-        """The winner once more with the final preset of the picture codec; its motion stays."""
+    def _finish(self, task: Task, tried: Mapping[Choice, GroupPlan], reference: float) -> GroupPlan:
+        """The best with the final preset of the picture codec, which may turn a close decision; their motion stays."""
+        merits = {choice: plan.merit(reference) for choice, plan in tried.items()}
+        ranked = sorted(merits, key=lambda c: merits[c], reverse=True)
+        choice, plan = ranked[0], tried[ranked[0]]
         if self.effort.final_preset != self.effort.search_preset:
-            track = self._key_track(task, choice, self.effort.final_preset)
-            plan = self._assemble(task, choice.keys, track, plan.quality, plan.segments)
+            close = [c for c in ranked[:2] if merits[c] > merits[choice] - _CLOSE]
+
+            def code(choice: Choice) -> GroupPlan:
+                track = self._key_track(task, choice, self.effort.final_preset)
+                return self._assemble(task, choice.keys, track, tried[choice].quality, tried[choice].segments)
+
+            with ThreadPoolExecutor(self.threads) as pool:
+                coded = dict(zip(close, pool.map(code, close), strict=True))
+            choice = max(coded, key=lambda c: coded[c].merit(reference))
+            plan = coded[choice]
         if task.budget is None or not plan.fits or plan.size >= _FULL * task.budget:
             return plan
         # the codec's steps in quality are too wide here: slightly other sizes of the key pictures fill the gap
         others = []
-        for widen in (1, 2, -1, 3, -2):
+        for widen in (1, 2, -1, 3, -2, 4, -3):
             track = self._key_track(task, choice, self.effort.final_preset, widen)
             others.append(self._assemble(task, choice.keys, track, plan.quality, plan.segments))
             if others[-1].fits and others[-1].size >= _FULL * task.budget:
                 break
         fitting = [p for p in (plan, *others) if p.fits]
-        return max(fitting, key=lambda p: (p.size >= 0.95 * float(task.budget or 0), p.verdict.merit))
+        enough = _LEAST * task.budget
+        return max(fitting, key=lambda p: (min(p.size, enough), p.verdict.merit))
+
+
+def _position_bytes(keys: tuple[int, ...]) -> int:
+    """Bytes that say where the keys are, beyond the one that evenly spaced keys take."""
+    return len(pack_keys(keys)) - 1
+
+
+def _is_even(keys: tuple[int, ...]) -> bool:
+    return len(keys) > 1 and _position_bytes(keys) == 0
 
 
 def _neighbours(ladder: list[tuple[int, ...]], keys: tuple[int, ...]) -> list[tuple[int, ...]]:

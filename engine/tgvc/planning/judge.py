@@ -17,16 +17,24 @@ _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 @dataclass(frozen=True)
 class Verdict:
-    """Means over all frames: ``psnr`` dB (luma), ``ms_ssim`` 0..1, ``squared_error`` sum over all luma pixels."""
+    """Means over all frames: ``psnr`` dB (luma), ``ms_ssim`` 0..1, ``squared_error`` sum over all luma pixels.
+
+    ``frames``: the merit of each frame alone.
+    """
 
     psnr: float
     ms_ssim: float
     squared_error: float
+    frames: tuple[float, ...]
 
     @property
     def merit(self) -> float:
         """One number to maximise: PSNR plus MS-SSIM in dB, so that neither is sold for the other."""
-        return self.psnr - 10 * float(np.log10(max(1e-6, 1 - self.ms_ssim)))
+        return _merit(self.psnr, self.ms_ssim)
+
+
+def _merit(psnr: float, similarity: float) -> float:
+    return psnr - 10 * float(np.log10(max(1e-6, 1 - similarity)))
 
 
 def _blur(plane: FloatArray) -> FloatArray:
@@ -75,4 +83,5 @@ def judge(originals: Sequence[Picture], pictures: Sequence[Picture]) -> Verdict:
     pixels = picture_planes(originals[0])[0].size
     psnr = 10 * np.log10(255.0**2 * pixels / np.maximum(errors, 1e-3 * pixels))
     structure = [ms_ssim(picture_planes(o)[0], picture_planes(p)[0]) for o, p in zip(originals, pictures, strict=True)]
-    return Verdict(float(psnr.mean()), float(np.mean(structure)), float(errors.sum()))
+    frames = tuple(_merit(float(p), s) for p, s in zip(psnr, structure, strict=True))
+    return Verdict(float(psnr.mean()), float(np.mean(structure)), float(errors.sum()), frames)

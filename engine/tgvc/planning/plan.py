@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tgvc.bitstream.group import pack_keys
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.planning.judge import Verdict
 from tgvc.synthesis.densify import read_motion
@@ -39,8 +40,8 @@ class GroupPlan:
 
     @property
     def size(self) -> int:
-        """Bytes of both layers."""
-        return len(self.pictures) + len(self.motion)
+        """Bytes of both layers, and those that uneven keys take beyond even ones."""
+        return len(self.pictures) + len(self.motion) + len(pack_keys(self.keys)) - 1
 
     @property
     def spacing(self) -> int:
@@ -56,6 +57,7 @@ class GroupPlan:
         """The plan as a line of the report."""
         return {
             "spacing": self.spacing,
+            "keys": len(self.keys),
             "key_size": list(self.key_size),
             "quality": self.quality,
             "pictures": len(self.pictures),

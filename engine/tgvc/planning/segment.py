@@ -1,4 +1,7 @@
-"""The motion of one segment, chosen by rate and distortion among F, H, T and G."""
+"""The motion of one segment, chosen by rate and distortion among F, H, T and G.
+
+Bits are those of the TRACKS coder itself, in the state in which the segments before have left it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points, usual_transform
+from tgvc.bitstream.motion import Grid, SegmentMotion, anchor_cells, anchor_points, usual_transform
+from tgvc.bitstream.tracks import MotionCoder
 from tgvc.bitstream.transform import quantise, step_code, step_px
 from tgvc.planning.correction import (
     Fit,
@@ -27,15 +31,14 @@ from tgvc_kernels import ops
 
 GLOBAL_STEP = step_code(0.5)
 TRACK_STEP = step_code(1.0)
-_SEGMENT_BITS = 5.0  # mode, steps and end-of-block symbols of a segment that carries data
-_TRACK_BITS = 14.0  # anchor and end-of-block symbols of a trajectory
 _SHORTEST_GLOBAL = 5  # frames: on shorter segments the decoder's flow has always measured better
+_FAILED = 1.5  # error of painted frames, relative to that of the keys, from which on mode G is tried
 _PATIENCE = 5  # refused candidates in a row after which no further one is tried
 
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """A motion, the squared luma error (full size) of the frames between the keys under it, and its estimated bits."""
+    """A motion, the squared luma error (full size) of the frames between the keys under it, and its coded bits."""
 
     motion: SegmentMotion
     error: float
@@ -60,57 +63,62 @@ class KeyPair:
         return frame_fields(read_motion(motion, width, height), self.flow, motion.length, height // CELL, width // CELL)
 
 
-def estimate_bits(coefs: np.ndarray) -> float:
-    """Rough cost of quantised coefficients: the adaptive coder's long-run average on jittery motion."""
-    magnitude = np.abs(coefs)
-    return float(np.where(magnitude == 0, 0.7, 2 * np.log2(1.0 + magnitude) + 1.2).sum())
-
-
 class SegmentPlanner:
-    """Plans segments of one group: holds what all of them share.
+    """Plans the segments of one group, which must come in order: what is chosen changes what the next ones cost.
 
     Args:
         price: squared luma error (full size) that one bit must save.
         tracks: trajectories per segment, at most.
         modes: modes that may be chosen, letters of ``FHTG``, at least one.
+        grid: cells of the anchors' grid, across and down.
     """
 
-    def __init__(self, price: float, tracks: int, modes: str) -> None:
+    def __init__(self, price: float, tracks: int, modes: str, grid: Grid) -> None:
         self.price, self.tracks, self.modes = price, tracks, modes
+        self._coder = MotionCoder(grid)
 
     def plan(self, originals: Sequence[Picture], first: Picture, last: Picture) -> SegmentPlan:
-        """Choose the motion of a segment.
+        """Choose the motion of the next segment.
 
         Args:
             originals: source pictures of the segment, both keys included.
             first: decoded first key picture.
             last: decoded last key picture.
         """
+        chosen = self._choose(originals, first, last)
+        self._coder.append(chosen.motion)
+        return chosen
+
+    def _choose(self, originals: Sequence[Picture], first: Picture, last: Picture) -> SegmentPlan:
         length = len(originals)
         nothing = SegmentMotion.empty("F", length)
         if length <= 2:
-            return SegmentPlan(nothing, 0.0, 0.0)
+            return SegmentPlan(nothing, 0.0, self._coder.cost_bits(nothing))
         inner = [picture_planes(p)[0] for p in originals[1:-1]]
         a, b = picture_planes(first)[0], picture_planes(last)[0]
         keys = KeyPair(a, b, measure_key_flow(a, b))
         fields = keys.fields(nothing)
         straight = keys.render(fields)
-        plans = [SegmentPlan(nothing, _error(inner, straight), 0.0)] if "F" in self.modes else []
+
+        def weigh(motion: SegmentMotion) -> SegmentPlan:
+            shown = straight if motion is nothing else keys.render(keys.fields(motion))
+            return SegmentPlan(motion, _error(inner, shown), self._coder.cost_bits(motion))
+
+        motions = [nothing] if "F" in self.modes else []
         if "H" in self.modes:
-            fade = SegmentMotion.empty("H", length)
-            plans.append(SegmentPlan(fade, _error(inner, keys.render(keys.fields(fade))), 1.0))
+            motions.append(SegmentMotion.empty("H", length))
         if "T" in self.modes:
-            plans.append(self._plan_bend(inner, straight, fields, keys))
-        if "G" in self.modes and (length >= _SHORTEST_GLOBAL or not plans):
-            for motion in plan_global(inner, a, b, GLOBAL_STEP, TRACK_STEP, self.tracks):
-                bits = _SEGMENT_BITS + estimate_bits(motion.global_coefs) + estimate_bits(motion.coefs)
-                error = _error(inner, keys.render(keys.fields(motion)))
-                plans.append(SegmentPlan(motion, error, bits + _TRACK_BITS * len(motion.anchors)))
+            motions.append(self._plan_bend(inner, straight, fields, keys))
+        plans = [weigh(motion) for motion in motions]
+        if "G" in self.modes and (not plans or length >= _SHORTEST_GLOBAL):
+            of_keys = _error([picture_planes(originals[i])[0] for i in (0, -1)], [a, b]) / 2
+            if not plans or min(p.error for p in plans) > _FAILED * of_keys * len(inner):
+                plans += [weigh(m) for m in plan_global(inner, a, b, GLOBAL_STEP, TRACK_STEP, self.tracks)]
         return min(plans, key=lambda p: p.error + self.price * p.bits)
 
     def _plan_bend(
         self, inner: list[Plane], straight: list[Plane], fields: list[FrameFields], keys: KeyPair
-    ) -> SegmentPlan:
+    ) -> SegmentMotion:
         """The best motion of mode T, which may be one without data."""
         view = SegmentView(
             originals=np.stack([shrink_plane(p) for p in inner]).astype(np.float32),
@@ -120,61 +128,54 @@ class SegmentPlanner:
         )
         length, price = len(inner) + 2, self.price / CELL**2
         n, h, w = view.originals.shape
-        nothing = bent_error(view, [np.zeros((h, w, 2), np.float32)] * n)
-        best, best_cost = SegmentMotion.of("T", length, global_step=GLOBAL_STEP, track_step=TRACK_STEP), nothing
+        best = SegmentMotion.of("T", length, global_step=GLOBAL_STEP, track_step=TRACK_STEP)
         fit = Fit(np.zeros((n, 4, 2), np.float32), np.zeros(n, np.float32))
-        bits = 0.0
+        # as long as it carries nothing, the segment costs what mode F does
+        best_cost = bent_error(view, [np.zeros((h, w, 2), np.float32)] * n) + price * self._still_bits(length)
         for terms in (1, 3):
             raw = fit_model(view, terms)
             for phased in (True, False):
                 candidate = _quantised(raw if phased else Fit(raw.model, raw.phase * 0), length)
-                motion = read_motion(candidate, view.originals.shape[2] * CELL, view.originals.shape[1] * CELL)
+                motion = read_motion(candidate, w * CELL, h * CELL)
                 trial = Fit(motion.model, motion.phase)
-                used = candidate.global_coefs[:, :terms]
-                cost_bits = (
-                    _SEGMENT_BITS + estimate_bits(used) + (estimate_bits(candidate.phase_coefs) if phased else 1)
-                )
                 error = bent_error(view, [model_bend(trial, view, t) for t in range(n)])
-                if error + price * cost_bits < best_cost:
-                    best, best_cost, fit, bits = candidate, error + price * cost_bits, trial, cost_bits
-        chosen, track_bits = self._add_tracks(best, view, fit, keys.flow, price)
-        bits += track_bits
-        return SegmentPlan(chosen, _error(inner, keys.render(keys.fields(chosen))), bits)
+                cost = error + price * self._coder.cost_bits(candidate)
+                if cost < best_cost:
+                    best, best_cost, fit = candidate, cost, trial
+        return self._add_tracks(best, view, fit, keys.flow, price)
+
+    def _still_bits(self, length: int) -> float:
+        return self._coder.cost_bits(SegmentMotion.empty("F", length))
 
     def _add_tracks(
         self, motion: SegmentMotion, view: SegmentView, fit: Fit, flow: KeyFlow, price: float
-    ) -> tuple[SegmentMotion, float]:
-        """Trajectories added one by one while each is worth its bits; returns the motion and the bits of the tracks."""
+    ) -> SegmentMotion:
+        """The motion with trajectories added one by one while each is worth its bits."""
         n, h, w = view.originals.shape
         bends = [model_bend(fit, view, t) for t in range(n)]
         error = bent_error(view, bends)
         found = find_candidates(view, bends, 4 * self.tracks)
-        grid = anchor_grid(w * CELL, h * CELL)
-        cells = anchor_cells(found.anchors, grid)
-        bits, refused = 0.0, 0
-        chosen: list[int] = []
+        cells = anchor_cells(found.anchors, self._coder.grid)
+        carries = motion.global_coefs.any() or motion.phase_coefs.any()
+        bits = self._coder.cost_bits(motion) if carries else self._still_bits(motion.length)
+        least = self._coder.anchor_bits(1)  # of the first trajectory, were its path free
+        best, chosen, refused = motion, list[int](), 0
         for i in range(len(cells)):
-            if len(chosen) >= self.tracks or refused >= _PATIENCE or 2 * found.gains[i] < price * _TRACK_BITS:
+            if len(chosen) >= self.tracks or refused >= _PATIENCE or 2 * found.gains[i] < price * least:
                 break
             if any((cells[i] == cells[j]).all() for j in chosen):
                 continue
             trial = _with_tracks(motion, cells[[*chosen, i]], found.tracks[[*chosen, i]])
             dense = read_motion(trial, w * CELL, h * CELL)
-            cost = (
-                _TRACK_BITS
-                + estimate_bits(trial.coefs[-1])
-                + (_SEGMENT_BITS if bits == 0 and not fit.model.any() else 0)
-            )
             centres = [_centres(cells[[*chosen, i]], flow, (t + 1) / (n + 1), dense.tracks[:, t]) for t in range(n)]
             new_error = bent_error(view, spread_tracks(centres, dense.tracks, bends))
-            if (error - new_error) * (1 + found.salience[i]) > price * cost:
+            new_bits = self._coder.cost_bits(trial)
+            if (error - new_error) * (1 + found.salience[i]) > price * (new_bits - bits):
                 chosen.append(i)
-                error, bits, refused = new_error, bits + cost, 0
+                best, error, bits, refused = trial, new_error, new_bits, 0
             else:
                 refused += 1
-        if not chosen:
-            return motion, 0.0
-        return _with_tracks(motion, cells[chosen], found.tracks[chosen]), bits
+        return best
 
 
 def _error(originals: Sequence[Plane], planes: Sequence[Plane]) -> float:
