@@ -26,7 +26,7 @@ FOLDERS = {
 LAYERS = (
     ("errors",),
     ("types",),
-    ("config", "source", "output", "opencv", "memory"),
+    ("config", "source", "output", "opencv", "memory", "overlap"),
     ("video", "bitstream", "backends", "diffusion"),
     ("timing", "models"),
     ("summary", "analysis", "synthesis"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -20,13 +20,13 @@ from tgvc.output import open_output
 from tgvc.source import open_input
 from tgvc.summary import describe_stream
 from tgvc.timing import check_range, moment, shown_times
+from tgvc.types import OnProgress
 
 if TYPE_CHECKING:
     from tgvc.decoder import DecodeReport
     from tgvc.encoder import EncodeReport
     from tgvc.video.reader import TimedPicture
 
-OnProgress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 _Config = TypeVar("_Config", EncoderConfig, DecoderConfig)
 
 
@@ -59,11 +59,14 @@ def decode(source: Any, target: Any, *, on_progress: OnProgress | None = None, *
         source: path, ``-`` for standard input, or a binary file object; a pipe is decoded while it arrives.
         target: path ending in .mp4, .mov, .mkv, .webm, .gif or .y4m, a folder with a slash for PNG pictures, ``-`` for
             y4m on standard output, or a binary file object for y4m.
-        on_progress: called with ("decode", frames done, None).
-        **fields: fields of `DecoderConfig`, such as ``start=2.0`` or ``restore_size=True``.
+        on_progress: called with ("decode", frames done, None) and, by generators that denoise, with ("denoise", steps
+            done, steps of the group), from other threads too.
+        **fields: fields of `DecoderConfig`, such as ``start=2.0``, ``restore_size=True`` or ``generator="latent"``.
 
     Raises:
         BitstreamError: not a valid stream.
+        BundleError: the networks that were asked for are not there, or damaged.
+        BackendError: what is to run them does not, or does not run here.
         ConfigError: an unknown field, one out of its range, or a range of time without frames.
         VideoError: the source cannot be read or the target cannot be written.
     """

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -17,30 +16,35 @@ from tgvc.bitstream.pictures import find_codec, resize_picture
 from tgvc.bitstream.tracks import decode_motion
 from tgvc.config import DecoderConfig
 from tgvc.errors import ConfigError
+from tgvc.overlap import StageClock, run_ahead
 from tgvc.source import open_input
+from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.densify import read_motion
-from tgvc.synthesis.warp import WarpGenerator
+from tgvc.synthesis.group import DecodedGroup, GroupGenerator, WarpGroups
 from tgvc.timing import moment, shown_times
-from tgvc.types import Picture, VideoInfo
+from tgvc.types import OnProgress, VideoInfo
 from tgvc.video.reader import TimedPicture
 from tgvc.video.writer import VideoWriter
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass
 class DecodeReport:
-    """What was shown, by which generator, and the seconds spent per stage (summed over threads)."""
+    """What was shown, by which generator and networks on what, and the seconds spent per stage (summed over threads).
+
+    ``providers``: what computed the networks, as found in force. ``bundle, backend``: empty without networks.
+    """
 
     frames: int = 0
     width: int = 0
     height: int = 0
     fps: float = 0.0
     generator: str = "warp"
+    bundle: str = ""
+    backend: str = ""
+    providers: tuple[str, ...] = ()
+    steps: int = 0
     seconds: float = 0.0
-    stages: dict[str, float] = field(
-        default_factory=lambda: {"pictures": 0.0, "motion": 0.0, "render": 0.0, "write": 0.0}
-    )
+    stages: dict[str, float] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
@@ -51,90 +55,111 @@ class Decoder:
     """Decodes .tgvc streams under one configuration; keeps no state between calls."""
 
     def __init__(self, config: DecoderConfig | None = None) -> None:
-        self.config = config or DecoderConfig()
-        self._generator = WarpGenerator()
+        """Make the generator ready, networks included.
 
-    def decode(self, source: Any, target: Any, on_progress: Progress | None = None) -> DecodeReport:
+        Raises:
+            BundleError: the bundle is not there, or not what its manifest says.
+            BackendError: the backend does not run here, or does not take the bundle.
+        """
+        self.config = config or DecoderConfig()
+        self._generator = make_generator(self.config)
+
+    def decode(self, source: Any, target: Any, on_progress: OnProgress | None = None) -> DecodeReport:
         """Decode a stream into a video file, a folder of pictures or a pipe.
 
         Args:
             source: path, ``-`` or binary file object; a pipe is decoded while it arrives.
             target: see `tgvc.video.writer.VideoWriter`.
-            on_progress: told of every frame; never draws.
+            on_progress: told ("decode", frames, None) of every frame and, by generators that denoise, ("denoise",
+                steps, steps of the group) of every step, from another thread; never draws.
 
         Raises:
             BitstreamError: not a valid stream; nothing is left of the target.
             VideoError: the target cannot be written.
         """
-        began = time.perf_counter()
-        report = DecodeReport(generator=self.config.generator)
+        began, clock = time.perf_counter(), StageClock()
+        report = DecodeReport(**self._generator.facts)
         with open_input(source) as stream:
             reader = Reader(stream)
             info = video_info(reader.header)
             report.width, report.height, report.fps = info.width, info.height, float(info.fps)
             size = (info.source_width, info.source_height) if self.config.restore_size else None
-            with VideoWriter(target, info, size=size) as writer:
-                for shown in self._show(reader, report):
-                    start = time.perf_counter()
-                    writer.write(shown.picture, shown.time)
-                    report.stages["write"] += time.perf_counter() - start
+            with (
+                VideoWriter(target, info, size=size) as writer,
+                closing(self._show(reader, clock, on_progress)) as frames,
+            ):
+                for shown in frames:
+                    with clock.measure("write"):
+                        writer.write(shown.picture, shown.time)
                     report.frames += 1
                     if on_progress:
                         on_progress("decode", report.frames, None)
                 if report.frames == 0:
                     raise ConfigError(f"start={self.config.start}, end={self.config.end}: no frame lies in this range")
-        report.seconds = time.perf_counter() - began
+        report.seconds, report.stages = time.perf_counter() - began, dict(clock.seconds)
         return report
 
     def frames(self, source: Any) -> Iterator[TimedPicture]:
         """The shown frames of a stream with their times, one by one, as they are decoded."""
-        with open_input(source) as stream:
-            yield from self._show(Reader(stream), DecodeReport())
+        with open_input(source) as stream, closing(self._show(Reader(stream), StageClock())) as frames:
+            yield from frames
 
-    def _show(self, reader: Reader, report: DecodeReport) -> Iterator[TimedPicture]:
-        """Frames inside the asked range; whole groups before it are skipped without decoding."""
+    def _show(
+        self, reader: Reader, clock: StageClock, on_progress: OnProgress | None = None
+    ) -> Generator[TimedPicture]:
+        """Frames inside the asked range: groups are parsed ahead, painted, and cut to what is shown."""
         start = moment(self.config.start or 0.0)
         end = None if self.config.end is None else moment(self.config.end)
-        fps, clock = reader.header.fps, Fraction(0)
-        for group in reader:
-            if end is not None and clock >= end:
-                return
-            times = shown_times(group, clock, fps)
-            clock = times[-1] + 1 / fps
-            if times[-1] < start:
-                continue
-            pictures = self._decode_group(group, reader.header, report)
-            for time_, picture in zip(times, islice(pictures, group.hide_head, None), strict=False):
-                if time_ >= start and (end is None or time_ < end):
-                    yield TimedPicture(time_, picture)
+        with closing(run_ahead(self._parse(reader, clock))) as parsed:
+            for times, hidden, group in parsed:
+                with closing(self._generator.render_group(group, clock, on_progress)) as pictures:
+                    for time_, picture in zip(times, islice(pictures, hidden, None), strict=False):
+                        if time_ >= start and (end is None or time_ < end):
+                            yield TimedPicture(time_, picture)
 
-    def _decode_group(self, group: Group, header: Header, report: DecodeReport) -> Iterator[Picture]:
-        """All frames of a group in order: key pictures, motion, then segments rendered side by side."""
-        start = time.perf_counter()
+    def _parse(self, reader: Reader, clock: StageClock) -> Iterator[tuple[list[Fraction], int, DecodedGroup]]:
+        """Times of the shown frames, frames hidden before them, and the layers, of every group in the asked range.
+
+        Whole groups before it are skipped without decoding.
+        """
+        start = moment(self.config.start or 0.0)
+        end = None if self.config.end is None else moment(self.config.end)
+        fps, now = reader.header.fps, Fraction(0)
+        for number, group in enumerate(reader):
+            if end is not None and now >= end:
+                return
+            times = shown_times(group, now, fps)
+            now = times[-1] + 1 / fps
+            if times[-1] >= start:
+                yield times, group.hide_head, decode_group(group, reader.header, number, clock)
+
+
+def make_generator(config: DecoderConfig) -> GroupGenerator:
+    """The generator that a configuration asks for, ready to paint."""
+    return WarpGroups(config.threads)
+
+
+def decode_group(group: Group, header: Header, number: int, clock: StageClock) -> DecodedGroup:
+    """Key pictures and motion of a group out of their bytes.
+
+    Args:
+        group: as parsed.
+        header: of its stream.
+        number: of the group in the stream, from 0.
+        clock: told of the stages ``pictures`` and ``motion``.
+
+    Raises:
+        BitstreamError: a layer is not valid.
+    """
+    with clock.measure("pictures"):
         keys = find_codec(group.codec).decode(group.pictures, group.key_width, group.key_height, len(group.keys))
         keys = [resize_picture(k, header.width, header.height) for k in keys]
-        report.stages["pictures"] += time.perf_counter() - start
-        start = time.perf_counter()
+    with clock.measure("motion"):
         lengths = [b - a + 1 for a, b in zip(group.keys, group.keys[1:], strict=False)]
         segments = decode_motion(group.motion, lengths, anchor_grid(header.width, header.height))
-        report.stages["motion"] += time.perf_counter() - start
-
-        def render(index: int) -> list[Picture]:
-            began = time.perf_counter()
-            motion = read_motion(segments[index], header.width, header.height)
-            frames = self._generator.render(keys[index], keys[index + 1], motion, lengths[index])
-            report.stages["render"] += time.perf_counter() - began
-            return frames
-
-        yield keys[0]
-        ahead = self.config.threads + 1
-        with ThreadPoolExecutor(self.config.threads) as pool:
-            jobs: deque[Future[list[Picture]]] = deque()
-            for index in range(len(segments)):
-                while len(jobs) < ahead and index + len(jobs) < len(segments):
-                    jobs.append(pool.submit(render, index + len(jobs)))
-                yield from jobs.popleft().result()
-                yield keys[index + 1]
+        motions = [read_motion(segment, header.width, header.height) for segment in segments]
+    fine = key_fineness(len(group.pictures), len(keys), header.width, header.height)
+    return DecodedGroup(number, header.seed, keys, list(zip(motions, lengths, strict=True)), fine)
 
 
 def video_info(header: Header) -> VideoInfo:

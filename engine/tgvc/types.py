@@ -8,6 +8,7 @@ A *picture* is one I420 array, uint8 (3H/2, W): H rows of luma, then H/4 rows of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, TypeAlias
@@ -22,6 +23,7 @@ Plane: TypeAlias = npt.NDArray[np.uint8]  # (H, W)
 FloatArray: TypeAlias = npt.NDArray[np.float32]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
+OnProgress: TypeAlias = Callable[[str, int, int | None], None]  # stage, done, in all if known
 
 
 def check_size(size: tuple[int, int]) -> None:

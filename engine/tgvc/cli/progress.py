@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.text import Text
 
-OnProgress = Callable[[str, int, int | None], None]
+from tgvc.types import OnProgress
 
 _STAGES = {"plan": "planning", "write": "encoding", "decode": "decoding"}
 
@@ -63,6 +63,9 @@ def frame_progress(verb: str, *, quiet: bool, total: int | None = None) -> Itera
         task = progress.add_task(verb, total=total)
 
         def advance(stage: str, done: int, known: int | None) -> None:
+            if stage == "denoise":  # steps, not frames
+                progress.update(task, description=f"denoising, step {done}/{known}")
+                return
             progress.update(task, description=_STAGES.get(stage, stage), completed=done, total=known or total)
 
         yield advance

@@ -1,0 +1,99 @@
+"""Stages that run beside each other: what comes next is made while what is there is being used."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Generic, TypeVar
+
+_T = TypeVar("_T")
+_PATIENCE_S = 1.0  # for a thread that was told to stop; one that waits for a pipe is left alone then
+
+
+class StageClock:
+    """Seconds per stage, added up over all threads."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def measure(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes to a stage."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - began
+            with self._lock:
+                self.seconds[stage] += spent
+
+
+class _Failure:
+    def __init__(self, fault: BaseException) -> None:
+        self.fault = fault
+
+
+class _End:
+    pass
+
+
+class _Ahead(Generic[_T]):
+    """The thread that makes, and the queue between."""
+
+    def __init__(self, source: Iterator[_T], depth: int) -> None:
+        self._source, self._stop = source, threading.Event()
+        self.ready: queue.Queue[_T | _Failure | _End] = queue.Queue(depth)
+        self._thread = threading.Thread(target=self._make, name="tgvc-ahead", daemon=True)
+        self._thread.start()
+
+    def _make(self) -> None:
+        try:
+            for item in self._source:
+                if not self._hand_over(item):
+                    return
+            self._hand_over(_End())
+        except BaseException as fault:  # noqa: BLE001 - raised again where the items are used
+            self._hand_over(_Failure(fault))
+        finally:
+            close = getattr(self._source, "close", None)
+            if close is not None:
+                close()
+
+    def _hand_over(self, item: _T | _Failure | _End) -> bool:
+        while not self._stop.is_set():
+            try:
+                self.ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def end(self) -> None:
+        """Stop making, and wait a little for the thread."""
+        self._stop.set()
+        self._thread.join(_PATIENCE_S)
+
+
+def run_ahead(source: Iterator[_T], depth: int = 1) -> Generator[_T]:
+    """The items of an iterator, made in a thread of their own while earlier ones are used.
+
+    Args:
+        source: advanced in another thread, and closed there.
+        depth: items that may wait; one more may be in the making.
+
+    Yields:
+        The items in order. An error of the source is raised after the items before it.
+    """
+    ahead = _Ahead(source, depth)
+    try:
+        while not isinstance(item := ahead.ready.get(), _End):
+            if isinstance(item, _Failure):
+                raise item.fault
+            yield item
+    finally:
+        ahead.end()

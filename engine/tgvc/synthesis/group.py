@@ -1,0 +1,85 @@
+"""A decoded group, and what every generator offers for it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tgvc.overlap import StageClock
+from tgvc.synthesis.warp import WarpGenerator
+from tgvc.types import Motion, OnProgress, Picture
+
+
+@dataclass(frozen=True, eq=False)
+class DecodedGroup:
+    """The layers of a group, ready to be painted.
+
+    ``number``: of the group in its stream, from 0. ``seed``: of the stream. ``keys``: key pictures, I420 uint8
+    (3H/2, W). ``motions``: motion and length (frames, both keys included) of the segments between them. ``fine``:
+    fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`.
+    """
+
+    number: int
+    seed: int
+    keys: Sequence[Picture]
+    motions: Sequence[tuple[Motion, int]]
+    fine: float
+
+    @property
+    def frames(self) -> int:
+        """Frames of the group, hidden ones included."""
+        return 1 + sum(length - 1 for _, length in self.motions)
+
+
+class GroupGenerator(Protocol):
+    """Paints groups; the same for a given stream, bundle and backend, however its stages overlap."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a report tells of it: ``generator``, and where there are networks ``bundle, backend, providers``."""
+
+    def render_group(
+        self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
+    ) -> Generator[Picture]:
+        """All frames of a group in order, I420 uint8 (3H/2, W), as they are done.
+
+        Args:
+            group: to be painted.
+            clock: told of the seconds per stage.
+            on_progress: told of denoising steps, where there are any.
+        """
+
+
+class WarpGroups:
+    """The weight-free generator: segments of a group are painted side by side, key pictures are shown as they are."""
+
+    def __init__(self, threads: int) -> None:
+        self._generator, self._threads = WarpGenerator(), threads
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `GroupGenerator.facts`."""
+        return {"generator": self._generator.name}
+
+    def render_group(
+        self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
+    ) -> Generator[Picture]:
+        """See `GroupGenerator.render_group`."""
+
+        def render(index: int) -> list[Picture]:
+            motion, length = group.motions[index]
+            with clock.measure("render"):
+                return self._generator.render(group.keys[index], group.keys[index + 1], motion, length)
+
+        yield group.keys[0]
+        count, ahead = len(group.motions), self._threads + 1
+        with ThreadPoolExecutor(self._threads) as pool:
+            jobs: deque[Future[list[Picture]]] = deque()
+            for index in range(count):
+                while len(jobs) < ahead and index + len(jobs) < count:
+                    jobs.append(pool.submit(render, index + len(jobs)))
+                yield from jobs.popleft().result()
+                yield group.keys[index + 1]
