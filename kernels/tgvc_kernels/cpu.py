@@ -10,16 +10,13 @@ Rows are independent, so callers may run several kernels at once from threads: e
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from tgvc_kernels.jit import compiled as _compiled
 
 Field = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float32]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # Numba widens "int - float32" to float64 and tests signed indices for wrap-around: so constants are float32 here and
 # indices unsigned.
@@ -27,10 +24,6 @@ _F = np.float32
 _ZERO, _HALF, _ONE, _TWO, _THREE, _FOUR, _FIVE = _F(0), _F(0.5), _F(1), _F(2), _F(3), _F(4), _F(5)
 _WHITE = _F(255)
 _1, _2, _3 = np.uint32(1), np.uint32(2), np.uint32(3)
-
-
-def _compiled(function: _Function) -> _Function:
-    return cast("_Function", njit(nogil=True, cache=True, error_model="numpy")(function))
 
 
 @_compiled

@@ -6,24 +6,37 @@
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tgvc_kernels import cpu, reference
+from tgvc_kernels.choice import Implementation, choose
+from tgvc_kernels.latent_ops import guidance_gradient, guidance_plan, normal_noise, predict_clean, sampler_step
+
+__all__ = [
+    "Implementation",
+    "blend_weights",
+    "densify",
+    "guidance_gradient",
+    "guidance_plan",
+    "mix",
+    "normal_noise",
+    "predict_clean",
+    "project",
+    "sample_field",
+    "sampler_step",
+    "shift",
+    "warp",
+]
 
 Field = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float32]
-Implementation = Literal["cpu", "reference"]
-
-_implementations: dict[str, ModuleType] = {"cpu": cpu, "reference": reference}
 
 
 def _module(implementation: Implementation) -> ModuleType:
-    if implementation not in _implementations:
-        raise ValueError(f"implementation={implementation!r}: expected one of {sorted(_implementations)}")
-    return _implementations[implementation]
+    return choose(implementation, cpu=cpu, reference=reference)
 
 
 def _check_field(name: str, field: Field) -> None:
