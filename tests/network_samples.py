@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from tgvc.backends.spec import Dimension, TensorSpec
+from tgvc.diffusion.schedule import SCHEDULE, linear_abar
 from tgvc.models.bundle import ModelBundle, write_manifest
 from tgvc.models.contract import PLANES, residual_contract
 from tgvc.models.manifest import Constants
@@ -24,7 +25,7 @@ def tiny_constants(**changes: Any) -> Constants:
         "latent_channels": CHANNELS,
         "cell_px": CELL_PX,
         "residual_std": 1.0,
-        "schedule": "linear",
+        "schedule": SCHEDULE,
         "train_steps": 1000,
         "steps": 2,
         "window": 8,
@@ -65,8 +66,7 @@ def tiny_bundle(
     folder: Path,
     *,
     residual: float = 0.0,
-    alphas: np.ndarray | None = None,
-    decoder_gain: float = 1.0,
+    v_gain: float = 1.0,
     constants: Constants | None = None,
 ) -> ModelBundle:
     """A bundle whose denoiser is exact for one answer.
@@ -78,8 +78,7 @@ def tiny_bundle(
     Args:
         folder: to write into, made if needed.
         residual: that factor; 0 makes the base the answer.
-        alphas: float32 (train_steps,), square roots of the share of the signal; of a cosine if None.
-        decoder_gain: by which the decoder's mixture is multiplied.
+        v_gain: what the denoiser's answer is multiplied with; at 0 it takes noise for signal.
         constants: of the manifest.
     """
     constants = constants or tiny_constants()
@@ -88,9 +87,8 @@ def tiny_bundle(
     folder.mkdir(parents=True, exist_ok=True)
     half = constants.cell_px // 2
     rng = np.random.default_rng(5)
-    if alphas is None:
-        alphas = np.cos(np.linspace(0, np.pi / 2, constants.train_steps))
-    sigmas = np.sqrt(np.maximum(1 - alphas.astype(np.float64) ** 2, 1e-12))
+    abar = linear_abar(constants.train_steps)
+    alphas, sigmas = np.sqrt(abar), np.sqrt(1 - abar)
     node = helper.make_node
     encoder = save_net(
         folder / "encoder.onnx",
@@ -116,7 +114,8 @@ def tiny_bundle(
             node("Mul", ["x", "alpha5"], ["signal"]),
             node("Sub", ["signal", "wanted"], ["noisy"]),
             node("Div", ["noisy", "sigma5"], ["clean"]),
-            node("Add", ["clean", "nothing"], ["v"]),
+            node("Mul", ["clean", "gain"], ["scaled"]),
+            node("Add", ["scaled", "nothing"], ["v"]),
         ],
         *contract["denoiser"],
         {
@@ -125,10 +124,11 @@ def tiny_bundle(
             "column": np.array([-1, 1, 1, 1, 1], np.int64),
             "residual": np.array(residual, np.float32),
             "zero": np.array(0, np.float32),
+            "gain": np.array(v_gain, np.float32),
             "axes": np.array([1], np.int64),
         },
     )
-    spread = rng.normal(0, 0.05 * decoder_gain, (PLANES * half * half, channels, 1, 1)).astype(np.float32)
+    spread = rng.normal(0, 0.05, (PLANES * half * half, channels, 1, 1)).astype(np.float32)
     decoder = save_net(
         folder / "decoder.onnx",
         [

@@ -11,7 +11,8 @@ from tgvc.errors import ConfigError
 from tgvc.types import check_size
 
 PROFILES = ("auto", "tgvc")
-GENERATORS = ("warp",)
+GENERATORS = ("warp", "latent")
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 DEFAULT_BPP = 0.005
 
 
@@ -96,7 +97,27 @@ class EncoderConfig:
 class DecoderConfig:
     """How to decode."""
 
-    generator: str = option("warp", "what paints the frames between key pictures", choices=GENERATORS)
+    generator: str = option(
+        "warp", "what paints the frames: warp needs no networks, latent denoises with a bundle's", choices=GENERATORS
+    )
+    steps: int | None = option(
+        None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
+    )
+    detail: float | None = option(
+        None, "noise that the latent generator starts from; 0 is smooth; default: 1", minimum=0.0, maximum=1.0
+    )
+    guidance: float | None = option(
+        None,
+        "pull of the trajectories in the latent generator; default: chosen by measurement",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    bundle: str | None = option(
+        None, "networks of the latent generator: a name or a folder; default: nano", metavar="NAME"
+    )
+    backend: str | None = option(
+        None, "what runs them; auto: the fastest that runs here, which is the default", choices=BACKENDS
+    )
     start: float | None = option(None, "first moment shown, seconds", minimum=0.0, maximum=1e9)
     end: float | None = option(
         None, "moment before which the last frame shown begins, seconds", minimum=0.0, maximum=1e9
@@ -106,5 +127,11 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         _check_limits(self)
+        if self.generator != "latent":
+            for name in ("steps", "detail", "guidance", "bundle", "backend"):
+                if getattr(self, name) is not None:
+                    _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
+        if self.steps is not None and self.steps != int(self.steps):
+            _refuse("steps", self.steps, "a whole number")
         if self.start is not None and self.end is not None and self.end <= self.start:
             _refuse("end", self.end, f"more than start={self.start}")

@@ -136,7 +136,18 @@ class Decoder:
 
 def make_generator(config: DecoderConfig) -> GroupGenerator:
     """The generator that a configuration asks for, ready to paint."""
-    return WarpGroups(config.threads)
+    if config.generator == "warp":
+        return WarpGroups(config.threads)
+    # what only networks need is imported where there are some
+    from tgvc.backends.base import AUTO, load_backend
+    from tgvc.models.bundle import load_bundle
+    from tgvc.models.nets import Networks
+    from tgvc.synthesis.latent import LatentGenerator, LatentOptions
+
+    bundle = load_bundle(config.bundle or "nano")
+    nets = Networks(bundle, load_backend(config.backend or AUTO, threads=config.threads))
+    given = {name: getattr(config, name) for name in ("detail", "guidance") if getattr(config, name) is not None}
+    return LatentGenerator(nets, LatentOptions(steps=int(config.steps or bundle.constants.steps), **given))
 
 
 def decode_group(group: Group, header: Header, number: int, clock: StageClock) -> DecodedGroup:

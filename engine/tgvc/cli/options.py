@@ -63,8 +63,9 @@ def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[_Command], _Co
     if "choices" in spec.metadata:
         choices = click.Choice(spec.metadata["choices"])
         return click.option(flag, type=choices, default=default, show_default=shown, help=text)
+    metavar = spec.metadata.get("metavar", "N")
     kind = int if int in kinds else float if float in kinds else str
-    return click.option(flag, type=kind, default=default, show_default=shown, metavar="N", help=text)
+    return click.option(flag, type=kind, default=default, show_default=shown, metavar=metavar, help=text)
 
 
 def _help_text(spec: dataclasses.Field[Any]) -> str:

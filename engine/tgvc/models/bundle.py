@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tgvc.backends.spec import NetRecord, TensorSpec, split_dimension
+from tgvc.diffusion.schedule import SCHEDULE
 from tgvc.errors import BundleError
 from tgvc.models.contract import KINDS, Tensors, residual_contract
 from tgvc.models.manifest import (
@@ -83,6 +84,8 @@ def contract_faults(manifest: Manifest) -> list[str]:
         return [f"kind {manifest.kind!r}, this release runs {', '.join(KINDS)}"]
     contract = residual_contract(manifest.constants.latent_channels, manifest.constants.cell_px)
     faults = []
+    if manifest.constants.schedule != SCHEDULE:
+        faults.append(f"schedule {manifest.constants.schedule!r}, this release knows {SCHEDULE}")
     if lost := [name for name in contract if name not in manifest.nets]:
         faults.append(f"no {', '.join(lost)} among the networks")
     for name, record in manifest.nets.items():

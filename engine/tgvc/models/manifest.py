@@ -30,7 +30,7 @@ class Constants:
     ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``residual_std``: by which the denoiser's
     output is multiplied to be added to the base latents. ``schedule``: name, see `tgvc.diffusion.schedule`.
     ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``window``: frames of one run of
-    the denoiser, at most. ``tested_frames`` and the like belong into ``notes`` of the manifest.
+    the denoiser, at most.
     """
 
     latent_channels: int
@@ -45,7 +45,7 @@ class Constants:
         for name, low, high in (
             ("latent_channels", 1, 256),
             ("cell_px", 2, 64),
-            ("train_steps", 1, 100_000),
+            ("train_steps", 2, 100_000),
             ("steps", 1, 1000),
             ("window", 2, 1024),
         ):

@@ -1,0 +1,101 @@
+"""A group cut at its key pictures, each piece made ready for the networks: latents, hints, noise, trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tgvc.diffusion.noise import NoiseSource
+from tgvc.models.nets import Networks, pack_planes
+from tgvc.overlap import StageClock
+from tgvc.synthesis.carry import carry_noise
+from tgvc.synthesis.conditions import Condition, group_conditions
+from tgvc.synthesis.group import DecodedGroup
+from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
+from tgvc.types import FloatArray, Motion, Picture, picture_size
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """The frames after a key picture up to and including the next one, n of them; the first stretch is the first key.
+
+    ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
+    ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
+    ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``sent, dense``: the
+    trajectories of the stream, and those of all latent cells of both keys; both start at the key before the stretch.
+    """
+
+    first: int
+    key: int
+    pictures: Sequence[Picture]
+    base: FloatArray
+    hints: FloatArray
+    noise: FloatArray
+    sent: Paths
+    dense: Paths
+
+    @property
+    def stop(self) -> int:
+        """Number of the frame after the stretch."""
+        return self.first + len(self.pictures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What of a stretch is to be made: ``move_noise`` along the motion; ``sent`` and ``dense`` trajectories."""
+
+    move_noise: bool = True
+    sent: bool = True
+    dense: bool = False
+
+
+def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: StageClock) -> Iterator[Stretch]:
+    """The stretches of a group in order, each made when it is asked for.
+
+    Args:
+        group: to be painted.
+        nets: whose encoder makes the latents.
+        needs: what is to be made.
+        clock: told of the stages ``conditions`` and ``encode``.
+    """
+    conditions = group_conditions(group.keys, group.motions, group.fine)
+    source = NoiseSource(group.seed, group.number)
+    width, height = picture_size(group.keys[0])
+    lengths = [1, *(length - 1 for _, length in group.motions)]
+    motions: list[Motion | None] = [None, *(motion for motion, _ in group.motions)]
+    first, before = 0, None
+    for key, (count, motion) in enumerate(zip(lengths, motions, strict=True)):
+        with clock.measure("conditions"):
+            frames = [next(conditions) for _ in range(count)]
+            planes = pack_planes([frame.picture for frame in frames])
+        with clock.measure("encode"):
+            base = np.ascontiguousarray(nets.encode(planes).transpose(1, 0, 2, 3))
+        with clock.measure("conditions"):
+            size = base.shape[0], *base.shape[2:]
+            noise = source.field(range(first, first + count), size)
+            fields = [frame.fields for frame in frames if frame.fields is not None]
+            if needs.move_noise and before is not None:
+                noise = carry_noise(noise, before, fields, nets.constants.cell_px)
+            sent, dense = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)
+        hints = np.stack([frame.hints for frame in frames], axis=1)
+        yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, sent, dense)
+        first, before = first + count, noise[:, -1]
+
+
+def _segment_paths(
+    motion: Motion | None, frames: Sequence[Condition], needs: Needs, size: tuple[int, int], cell_px: int
+) -> tuple[Paths, Paths]:
+    """Sent and dense paths over T = 1 + frames; none where there is nothing between two keys."""
+    none = Paths(np.zeros((0, 1 + len(frames), 2), np.float32), np.zeros((0, 1 + len(frames)), np.bool_))
+    fields = [frame.fields for frame in frames if frame.fields is not None]
+    if motion is None or not fields:
+        return none, none
+    width, height = size
+    sent = sent_paths(motion, fields, width, height) if needs.sent else none
+    if not needs.dense:
+        return sent, none
+    centres = cell_centres(height // cell_px, width // cell_px, cell_px)
+    both = [follow_points(centres, fields, from_last=late) for late in (False, True)]
+    return sent, Paths(*(np.concatenate(parts) for parts in zip(*both, strict=True)))

@@ -1,0 +1,295 @@
+"""The latent generator on networks whose answers are known."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from network_samples import tiny_bundle, tiny_constants
+from tgvc.backends.base import load_backend
+from tgvc.models.nets import Networks, pack_planes, unpack_planes
+from tgvc.overlap import StageClock
+from tgvc.synthesis import stretches
+from tgvc.synthesis.carry import carry_noise
+from tgvc.synthesis.conditions import group_conditions
+from tgvc.synthesis.densify import FrameFields
+from tgvc.synthesis.group import DecodedGroup, WarpGroups
+from tgvc.synthesis.latent import LatentGenerator, LatentOptions, plan_windows
+from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
+from tgvc.synthesis.pull import Span, make_correction, plan_pull
+from tgvc.types import Motion, Picture, still_motion
+from tgvc_kernels import ops
+from video_samples import smooth_picture
+
+W, H = 96, 64
+CELLS = H // 8, W // 8
+
+
+def make_nets(folder: Path, **options: Any) -> Networks:
+    return Networks(tiny_bundle(folder, **options), load_backend("onnxruntime", threads=1))
+
+
+def make_group(lengths: Sequence[int], seed: int = 1, number: int = 0) -> DecodedGroup:
+    keys = [smooth_picture(3 * n, W, H) for n in range(len(lengths) + 1)]
+    return DecodedGroup(number, seed, keys, [(still_motion("H"), length) for length in lengths], 0.4)
+
+
+def render(nets: Networks, group: DecodedGroup, **options: Any) -> list[Picture]:
+    generator = LatentGenerator(nets, LatentOptions(**({"steps": 2} | options)))
+    return list(generator.render_group(group, StageClock()))
+
+
+def weight_free(group: DecodedGroup) -> list[Picture]:
+    return [c.picture for c in group_conditions(group.keys, group.motions, group.fine)]
+
+
+@pytest.mark.parametrize("lengths", [(), (2,), (9,), (5, 2, 2, 7), (17, 33, 4)])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_without_a_residual_every_frame_is_the_decoded_base(tmp_path: Path, lengths: Sequence[int], steps: int) -> None:
+    nets, group = make_nets(tmp_path / "b"), make_group(lengths)
+    got = render(nets, group, steps=steps)
+    planes = pack_planes(weight_free(group))
+    want = unpack_planes(nets.decode(nets.encode(planes), planes))
+    assert len(got) == group.frames
+    # sums of float32 in another order may fall on the other side of a half
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, want, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("std", [1.0, 0.25])
+def test_the_denoiser_is_shown_the_key_after_each_frame(tmp_path: Path, std: float) -> None:
+    # the residual is (latents of the key after - base), so that all latents become those of the key after
+    nets = make_nets(tmp_path / "b", residual=1 / std, constants=tiny_constants(residual_std=std))
+    group = make_group((9, 4, 14))
+    got = render(nets, group, steps=3)
+    after = [c.after for c in group_conditions(group.keys, group.motions, group.fine)]
+    keys = nets.encode(pack_planes(list(group.keys)))
+    want = unpack_planes(nets.decode(keys[after], pack_planes(weight_free(group))))
+    # held frames pass through a difference and a sum; the rest as above
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, want, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_frames_are_the_same_bits_every_time(tmp_path: Path, guidance: float) -> None:
+    nets, group = make_nets(tmp_path / "b", v_gain=0.5), make_group((9, 5))
+    runs = [render(nets, group, guidance=guidance, dense=True) for _ in range(3)]
+    assert all(np.array_equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
+
+
+def test_seed_and_number_of_the_group_decide_the_noise(tmp_path: Path) -> None:
+    nets = make_nets(tmp_path / "b", v_gain=0.0)
+    runs = [render(nets, make_group((7,), seed, number)) for seed, number in ((1, 0), (2, 0), (1, 1), (1, 0))]
+    same = [[np.array_equal(a, b) for a, b in zip(runs[0], run, strict=True)] for run in runs]
+    assert all(same[3])
+    assert not any(same[1])
+    assert not any(same[2])
+
+
+def test_without_detail_no_noise_is_drawn(tmp_path: Path) -> None:
+    nets = make_nets(tmp_path / "b", v_gain=0.0)
+    first, second = (render(nets, make_group((7,), seed), detail=0.0) for seed in (1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_progress_counts_every_step_of_the_group(tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    generator = LatentGenerator(make_nets(tmp_path / "b"), LatentOptions(steps=3))
+    list(generator.render_group(make_group((9, 9)), StageClock(), lambda *step: told.append(step)))
+    windows = len(plan_windows(17, 8))
+    assert told == [("denoise", n + 1, 3 * windows) for n in range(3 * windows)]
+
+
+def test_seconds_are_told_by_stage(tmp_path: Path) -> None:
+    clock = StageClock()
+    list(LatentGenerator(make_nets(tmp_path / "b"), LatentOptions(steps=1)).render_group(make_group((5,)), clock))
+    assert set(clock.seconds) == {"conditions", "encode", "denoise", "decode"}
+
+
+def test_a_long_group_is_not_prepared_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def count(*arguments: Any) -> Any:
+        for stretch in prepare(*arguments):
+            made.append(stretch.key)
+            yield stretch
+
+    prepare = stretches.prepare_stretches
+    monkeypatch.setattr("tgvc.synthesis.latent.prepare_stretches", count)
+    frames = LatentGenerator(make_nets(tmp_path / "b"), LatentOptions(steps=1)).render_group(
+        make_group((5,) * 40), StageClock()
+    )
+    next(frames)
+    threading.Event().wait(0.5)  # time for threads that do not stop to run on
+    assert max(made) < 20  # a few windows of eight frames, two segments each, wait between the stages
+    frames.close()
+
+
+def test_an_error_of_a_network_reaches_the_caller(tmp_path: Path) -> None:
+    nets = make_nets(tmp_path / "b")
+
+    def fail(*arguments: Any) -> Any:
+        raise RuntimeError("no more memory")
+
+    nets.denoise = fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="no more memory"):
+        render(nets, make_group((5,)))
+
+
+@given(frames=st.integers(1, 400), window=st.integers(3, 40))
+def test_windows_settle_every_frame_once_and_fit(frames: int, window: int) -> None:
+    windows = plan_windows(frames, window)
+    settled = [n for start, stop, held in windows for n in range(start + held, stop)]
+    assert settled == list(range(frames))
+    sizes = [stop - start for start, stop, _ in windows]
+    assert max(sizes) <= window
+    assert max(sizes) - min(sizes) <= 1
+    assert all(held == 0 if n == 0 else held == 2 for n, (_, _, held) in enumerate(windows))
+
+
+def shifted_fields(count: int, dx: float, trust: float = 1.0) -> list[FrameFields]:
+    """Everything moves to the right by dx cells of 2 px per frame."""
+    shape = H // 2, W // 2
+
+    def field(x: float) -> np.ndarray:
+        return np.stack([np.full(shape, x, np.float32), np.zeros(shape, np.float32)], axis=-1)
+
+    even = np.full(shape, trust, np.float32)
+    return [
+        FrameFields(n / (count + 1), field(-dx * n), field(dx * (count + 1 - n)), even, even)
+        for n in range(1, count + 1)
+    ]
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_points_follow_an_even_motion_from_either_key(late: bool) -> None:
+    points = np.array([[20, 30], [41.5, 11]], np.float32)
+    paths = follow_points(points, shifted_fields(4, 1.5), from_last=late)
+    moved = np.arange(6, dtype=np.float32) - (5 if late else 0)
+    assert paths.visible.all()
+    np.testing.assert_allclose(paths.xy[..., 0], points[:, :1] + 3 * moved, atol=1e-4)  # sums of float32 below 100
+    np.testing.assert_allclose(paths.xy[..., 1], np.repeat(points[:, 1:], 6, axis=1), atol=1e-4)
+
+
+def test_points_hide_where_the_motion_is_not_trusted() -> None:
+    paths = follow_points(np.array([[20, 30]], np.float32), shifted_fields(3, 1.0, trust=0.1))
+    assert paths.visible.tolist() == [[True, False, False, False, False]]
+
+
+def test_sent_trajectories_of_mode_g_are_where_the_stream_says() -> None:
+    n = 3
+    model = np.zeros((n, 4, 2), np.float32)
+    model[:, 0, 0] = [2, 4, 6]
+    tracks = np.zeros((1, n, 2), np.float32)
+    tracks[0, :, 1] = [1, 2, 3]
+    visible = np.array([[True, False, True]])
+    motion = Motion(
+        "G", model, np.zeros(n, np.float32), np.array([[20, 30]], np.float32), np.zeros(1, bool), tracks, visible
+    )
+    paths = sent_paths(motion, shifted_fields(2, 1.0), W, H)
+    np.testing.assert_allclose(paths.xy[0], [[20, 30], [22, 31], [24, 32], [26, 33]])
+    assert paths.visible.tolist() == [[True, True, False, True]]
+    assert len(sent_paths(still_motion("F"), shifted_fields(2, 1.0), W, H).xy) == 0
+
+
+def test_centres_lie_in_the_middle_of_their_cells() -> None:
+    centres = cell_centres(2, 3, 8)
+    np.testing.assert_array_equal(centres[[0, 1, 3]], [[3.5, 3.5], [11.5, 3.5], [3.5, 11.5]])
+
+
+def test_noise_moves_with_an_even_motion_by_whole_cells() -> None:
+    rng = np.random.default_rng(1)
+    fresh, before = rng.normal(size=(4, 3, *CELLS)).astype(np.float32), rng.normal(size=(4, *CELLS)).astype(np.float32)
+    carried = carry_noise(fresh, before, shifted_fields(2, 4.0), 8)  # 4 cells of 2 px = 1 latent cell per frame
+    for n in range(3):
+        np.testing.assert_array_equal(carried[:, n, :, n + 1 :], before[:, :, : -n - 1])
+        np.testing.assert_array_equal(carried[:, n, :, : n + 1], fresh[:, n, :, : n + 1])
+
+
+@pytest.mark.parametrize("zoom", [0.7, 1.0, 1.6])
+def test_carried_noise_is_white_because_no_number_is_taken_twice(zoom: float) -> None:
+    rng = np.random.default_rng(2)
+    fresh, before = rng.normal(size=(4, 1, *CELLS)).astype(np.float32), rng.normal(size=(4, *CELLS)).astype(np.float32)
+    y, x = np.mgrid[: H // 2, : W // 2].astype(np.float32)
+    field = np.stack([(x - W / 4) * (1 / zoom - 1), (y - H / 4) * (1 / zoom - 1)], axis=-1).astype(np.float32)
+    ones = np.ones(field.shape[:2], np.float32)
+    fields = [FrameFields(0.5, field, -field, ones, ones)]
+    carried = carry_noise(np.concatenate([fresh, fresh], axis=1), before, fields, 8)[:, 0]
+    values, counts = np.unique(carried[0], return_counts=True)
+    assert counts.max() == 1
+    assert set(values) <= set(before[0].flat) | set(fresh[0].flat)
+    # of the cells of the key, a zoom shows 1 / zoom^2 at most, and rounding to cells loses some
+    taken = np.isin(carried[0], before[0]).mean()
+    assert 0.6 * min(1, 1 / zoom**2, zoom**2) < taken <= 1
+
+
+def test_noise_stands_still_between_neighbouring_keys() -> None:
+    rng = np.random.default_rng(3)
+    fresh, before = rng.normal(size=(4, 1, *CELLS)).astype(np.float32), rng.normal(size=(4, *CELLS)).astype(np.float32)
+    np.testing.assert_array_equal(carry_noise(fresh, before, [], 8)[:, 0], before)
+
+
+def _random_span(rng: np.random.Generator, first: int, frames: int, keys: tuple[int, int]) -> Span:
+    xy = rng.uniform(0, 60, (5, frames, 2)).astype(np.float32)
+    return Span(Paths(xy, rng.random((5, frames)) < 0.9), first, keys)
+
+
+def test_a_plan_of_several_segments_pulls_as_each_alone_does() -> None:
+    rng = np.random.default_rng(4)
+    spans = [_random_span(rng, 0, 6, (0, 1)), _random_span(rng, 5, 4, (1, 2)), _random_span(rng, 8, 7, (2, 3))]
+    window, keys = (2, 12), [0, 1, 2, 3]
+    z = rng.normal(size=(4, 10, *CELLS)).astype(np.float32)
+    known = rng.normal(size=(4, 4, *CELLS)).astype(np.float32)
+
+    def pull(some: Sequence[Span]) -> np.ndarray:
+        return ops.guidance_gradient(z, plan_pull(some, window, keys, CELLS, 8, 2), known, known)
+
+    np.testing.assert_array_equal(pull(spans), sum(pull([span]) for span in spans))  # multiples of one half: exact
+    assert np.abs(pull(spans)).max() >= 0.5
+    assert len(plan_pull([], window, keys, CELLS, 8, 2).cells) == 0
+
+
+def test_the_pull_leads_towards_what_the_keys_show_there() -> None:
+    """A point that stands still between two equal keys: its cell is drawn to the keys' value from either side."""
+    xy = np.full((1, 5, 2), 20, np.float32)
+    span = Span(Paths(xy, np.ones((1, 5), bool)), 0, (0, 1))
+    plan = plan_pull([span], (0, 5), [0, 1], CELLS, 8, 0)
+    base = np.zeros((4, 5, *CELLS), np.float32)
+    references = np.full((4, 2, *CELLS), 0.5, np.float32)
+    correct = make_correction([plan], base, 2.0, lambda latents: references)
+    clean = np.zeros_like(base)
+    clean[:2] = 1.0  # 2 * 1 is above 0.5, 0 is below
+    gradient = correct(clean, 0)
+    assert gradient is not None
+    assert gradient[:, 1:4, 2, 2].tolist() == [[-1.0] * 3] * 2 + [[1.0] * 3] * 2
+    assert np.count_nonzero(gradient) == 12
+    assert make_correction([], base, 1.0, lambda latents: references)(clean, 0) is None
+
+
+def test_guidance_draws_frames_towards_their_keys(tmp_path: Path) -> None:
+    """A picture that stands still, a denoiser that takes noise for signal, noise that does not move along."""
+    nets = make_nets(tmp_path / "b", v_gain=0.0, constants=tiny_constants(window=16))
+    group = make_group((9,))
+    still = DecodedGroup(0, 1, [group.keys[0]] * 2, group.motions, 0.4)
+
+    def distance(guidance: float) -> float:
+        seen: list[np.ndarray] = []
+        nets.decode = lambda latents, planes: (seen.append(latents), planes)[1]  # type: ignore[method-assign]
+        render(nets, still, steps=8, guidance=guidance, dense=True, move_noise=False)
+        latents = np.concatenate(seen)
+        return float(np.abs(latents[1:-1] - latents[0]).mean() + np.abs(latents[1:-1] - latents[-1]).mean())
+
+    assert distance(0.05) < 0.98 * distance(0.0)
+
+
+def test_both_generators_show_the_same_frames_of_a_group(tmp_path: Path) -> None:
+    group = make_group((5, 2, 8))
+    warp = list(WarpGroups(2).render_group(group, StageClock()))
+    latent = render(make_nets(tmp_path / "b"), group)
+    assert [p.shape for p in latent] == [p.shape for p in warp]
+    assert all(np.array_equal(a, b) for a, b in zip(warp, weight_free(group), strict=True))
