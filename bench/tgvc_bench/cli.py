@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import BackendError, ConfigError, TgvcError
-from tgvc_bench import ablation, encoders, memory, published, quality, rate, speed
+from tgvc_bench import ablation, encoders, generators, memory, published, quality, rate, speed
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -127,6 +127,31 @@ def table(result: Path, against: str) -> None:
     if record is None or record.get("format") != quality.FORMAT:
         raise ConfigError(f"{result}: expected a file made by tgvc-bench quality")
     click.echo(format_tables(record, against))
+
+
+@commands.command("generators")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--bpp", "rates", multiple=True, type=float, default=(0.003, 0.005), show_default=True)
+@click.option("--steps", multiple=True, type=int, default=(1, 2, 4, 8), show_default=True, help="Of the latent one.")
+@click.option("--frames", default=64, show_default=True, type=click.IntRange(1))
+@click.option("--baselines", "folder", default=quality.BASELINES, type=click.Path(path_type=Path), show_default=True)
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def measure_generators(
+    clips: tuple[Path, ...],
+    rates: tuple[float, ...],
+    steps: tuple[int, ...],
+    frames: int,
+    folder: Path,
+    output: Path,
+) -> None:
+    """Score the generators on the same streams of CLIPS, and the networks behind SVT-AV1."""
+    variants = generators.usual_variants(steps)
+    console = Console()
+    for entry in generators.run_generators(clips, rates, variants, frames, output, folder):
+        for name, found in entry["variants"].items():
+            scores = " ".join(f"{k} {found['scores'][k]:.4g}" for k in ("ms_ssim", "gmsd", "grad_energy", "swd", "tof"))
+            console.print(f"{entry['clip']} {entry['rate']:g} {name}: {scores}", markup=False, highlight=False)
+    click.echo(generators.format_generators(read_record(output) or {"entries": []}))
 
 
 @commands.command("rate")

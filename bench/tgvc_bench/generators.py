@@ -1,0 +1,138 @@
+"""The generators on the same streams: what the networks add to the weight-free picture, and what they cost.
+
+Every clip is encoded once per rate; every generator decodes the same file. The networks are also put behind SVT-AV1,
+so that what they owe to the codec can be told from what any decoder could have.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tgvc.config import DecoderConfig
+from tgvc.decoder import make_generator
+from tgvc.overlap import StageClock
+from tgvc.synthesis.conditions import key_fineness
+from tgvc.synthesis.group import DecodedGroup
+from tgvc.types import Picture, picture_size, still_motion
+from tgvc_bench import encoders
+from tgvc_bench.clips import Clip, read_clip, scale
+from tgvc_bench.hull import compare
+from tgvc_bench.metrics import Reference, score
+from tgvc_bench.quality import find_baselines, hash_code
+from tgvc_bench.records import read_record, shorten, write_record
+from tgvc_bench.verdict import PRINTED, SIX
+from tgvc_bench.vmaf import score_vmaf
+
+FORMAT = "tgvc-generators 1"
+ANCHOR = "svt-av1-p4"
+_LIKE_SPACING = 4
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to decode: its ``name``, fields of `DecoderConfig`; ``behind``: the conventional codec it follows."""
+
+    name: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    behind: str = ""
+
+
+def usual_variants(steps: Sequence[int]) -> list[Variant]:
+    """The weight-free picture, the networks at some numbers of steps, and both of them behind SVT-AV1."""
+    latent = [Variant(f"latent, {n} steps", {"generator": "latent", "steps": n}) for n in steps]
+    return [
+        Variant("warp", {"generator": "warp"}),
+        *latent,
+        Variant(ANCHOR, {"generator": "warp"}, ANCHOR),
+        Variant(f"{ANCHOR} + latent", {"generator": "latent"}, ANCHOR),
+    ]
+
+
+def run_generators(
+    clips: Sequence[Path], rates: Sequence[float], variants: Sequence[Variant], frames: int, output: Path, folder: Path
+) -> Iterator[dict[str, Any]]:
+    """Measure every clip at every rate; yields entries and writes the file after each; finished ones are kept.
+
+    Raises:
+        ConfigError: a clip has no baselines.
+    """
+    code = hash_code()
+    record = read_record(output) or {}
+    known = {(e["clip"], e["rate"]): e for e in record.get("entries", []) if e.get("code") == code}
+    entries: list[dict[str, Any]] = []
+    for rate in rates:
+        for path in clips:
+            entry = known.get((path.stem, rate)) or {
+                **measure(read_clip(path, frames), path, rate, variants, folder),
+                "code": code,
+            }
+            entries.append(entry)
+            command = f"tgvc-bench generators {' '.join(p.name for p in clips)} --frames {frames}"
+            write_record(output, {"format": FORMAT, "command": command, "entries": entries})
+            yield entry
+
+
+def measure(clip: Clip, path: Path, rate: float, variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
+    """One entry: all variants of a clip at a rate, scored on all frames and compared with the anchor's hull."""
+    import tgvc
+
+    stream = io.BytesIO()
+    tgvc.encode(path, stream, bpp=rate, frames=len(clip.pictures), threads=1)
+    data, reference = stream.getvalue(), Reference(clip.pictures)
+    entry: dict[str, Any] = {"clip": path.stem, "sha256": clip.sha256, "rate": rate, "bytes": len(data), "variants": {}}
+    points = find_baselines(folder, entry)[ANCHOR]["points"]
+    for variant in variants:
+        if variant.behind:
+            size, pictures = _conventional(clip, rate, points, variant)
+        else:
+            size = len(data)
+            pictures = [f.picture for f in tgvc.decode_frames(io.BytesIO(data), **variant.fields)]
+        scores = {**score(reference, pictures), **score_vmaf(clip.pictures, pictures)}
+        result = {"bytes": size, "bpp": shorten(clip.bpp(size)), "scores": {k: shorten(v) for k, v in scores.items()}}
+        compared = compare({"bpp": clip.bpp(size), "scores": scores}, points, [*SIX, *PRINTED])
+        result["won"] = sum(bool(compared[m]["won"]) for m in SIX)
+        result["bits_saved"] = {m: shorten(compared[m]["bits_saved"]) for m in SIX}
+        entry["variants"][variant.name] = result
+    return entry
+
+
+def _conventional(
+    clip: Clip, rate: float, points: Sequence[Mapping[str, Any]], variant: Variant
+) -> tuple[int, list[Picture]]:
+    """Bytes and pictures of the anchor near a rate, at its best size for MS-SSIM, as the variant shows them."""
+    near = [p for p in points if 0.8 * rate < p["bpp"] < 1.2 * rate and "ms_ssim" in p["scores"]]
+    chosen = max(near or points, key=lambda p: p["scores"]["ms_ssim"] - 0.1 * abs(np.log(p["bpp"] / rate)))
+    width, height = (int(side) for side in chosen["size"].split("x"))
+    encoder = encoders.ENCODERS[variant.behind]
+    stream, _ = encoders.encode(encoder, scale(clip.pictures, width, height), clip.fps, chosen["q"])
+    pictures = scale(encoders.decode(encoder, stream, width, height, len(clip.pictures)), *clip.size)
+    size = encoders.count_payload(encoder, stream)
+    if variant.fields["generator"] == "warp":
+        return size, pictures
+    # a picture of SVT-AV1 rests on its neighbours: it is as good as a key picture of ours of several times its bits
+    fine = key_fineness(size, -(-len(pictures) // _LIKE_SPACING), *picture_size(pictures[0]))
+    group = DecodedGroup(0, 0, pictures, [(still_motion("F"), 2)] * (len(pictures) - 1), fine)
+    generator = make_generator(DecoderConfig(**variant.fields))
+    return size, list(generator.render_group(group, StageClock()))
+
+
+def format_generators(record: Mapping[str, Any]) -> str:
+    """Means over clips, one table per rate, as Markdown."""
+    keys = (*SIX, *PRINTED)
+    lines = []
+    for rate in sorted({e["rate"] for e in record["entries"]}):
+        entries = [e for e in record["entries"] if e["rate"] == rate]
+        lines += [f"**{rate:g} bits per pixel**, means over {len(entries)} clips", ""]
+        lines += [f"| | won of {len(SIX)} | " + " | ".join(keys) + " |", "|---|---|" + "---|" * len(keys)]
+        for name in entries[0]["variants"]:
+            found = [e["variants"][name] for e in entries]
+            cells = [f"{np.mean([f['scores'][k] for f in found]):.4g}" for k in keys]
+            lines.append(f"| {name} | {np.mean([f['won'] for f in found]):.1f} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
