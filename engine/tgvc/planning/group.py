@@ -28,7 +28,7 @@ SCALES = (Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(3, 4), Fracti
 _HALF = SCALES.index(Fraction(1, 2))
 _COARSE = 54.0  # quality beyond which smaller key pictures are tried, and below which larger ones are
 _FULL = 0.97  # share of the budget below which the last step looks for a better filling
-_LEAST = 0.955  # share of the budget that has to be filled: less would miss the 95 % of a target that are promised
+_LEAST = 0.96  # share of the budget that has to be filled: less would miss the 95 % of a target that are promised
 _CLOSE = 0.3  # dB of merit within which the second best candidate is coded with the final preset too
 # Keys at uneven distances: dB by which another spacing must win locally in a cautious mixture, gain in dB from which a
 # mixture is tried, shares of the keys that are left out together and of the segments that are split together.
@@ -62,7 +62,7 @@ class Effort:
 EFFORTS = (
     Effort(8, 8, 0, "F", (2, 4), scales=False, uneven=0),
     Effort(6, 4, 0, "FHT", (1, 2, 4, 8), scales=False, uneven=0),
-    Effort(4, 2, 12, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=3),
+    Effort(4, 2, 12, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=2),
     Effort(4, 1, 16, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=6),
     Effort(2, 0, 24, "FHTG", (1, 2, 4, 8, 16, 32), scales=True, uneven=10),
 )
@@ -139,9 +139,9 @@ class GroupPlanner:
         ladder = self._key_ladder(task)
         start = [keys for keys in ladder if self._starts(keys)] or ladder[:1]
         attempt(Choice(keys, _HALF) for keys in start)
-        while attempt(Choice(keys, _HALF) for keys in _neighbours(ladder, best().keys)):
+        while attempt((Choice(keys, _HALF) for keys in _neighbours(ladder, best().keys)), tried[best()].quality):
             pass  # climb: along the spacings merit has one peak
-        while self.effort.scales and attempt(self._scale_steps(ladder, best(), tried[best()])):
+        while self.effort.scales and attempt(self._scale_steps(ladder, best(), tried[best()]), tried[best()].quality):
             pass
         left = self.effort.uneven
         while left > 0:
@@ -204,7 +204,8 @@ class GroupPlanner:
             quality = task.quality
         else:
             share = 1.0 if len(choice.keys) == len(task.pictures) else 0.97  # motion takes 1 to 6 % of most groups
-            quality = track.search((task.budget - _position_bytes(choice.keys)) * share, guess)
+            wanted = (task.budget - _position_bytes(choice.keys)) * share
+            quality = track.search(wanted, guess, tolerance=0.06)  # motion fits pictures this near as well
         segments = self._plan_motion(task, choice.keys, track.pictures(quality), len(track.code(quality).payload))
         return self._assemble(task, choice.keys, track, quality, segments)
 
@@ -253,7 +254,8 @@ class GroupPlanner:
         """The best with the final preset of the picture codec, which may turn a close decision; their motion stays."""
         merits = {choice: plan.merit(reference) for choice, plan in tried.items()}
         ranked = sorted(merits, key=lambda c: merits[c], reverse=True)
-        choice, plan = ranked[0], tried[ranked[0]]
+        choice = ranked[0]
+        coded = {choice: tried[choice]}
         if self.effort.final_preset != self.effort.search_preset:
             close = [c for c in ranked[:2] if merits[c] > merits[choice] - _CLOSE]
 
@@ -264,19 +266,18 @@ class GroupPlanner:
             with ThreadPoolExecutor(self.threads) as pool:
                 coded = dict(zip(close, pool.map(code, close), strict=True))
             choice = max(coded, key=lambda c: coded[c].merit(reference))
-            plan = coded[choice]
+        plan = coded[choice]
         if task.budget is None or not plan.fits or plan.size >= _FULL * task.budget:
             return plan
         # the codec's steps in quality are too wide here: slightly other sizes of the key pictures fill the gap
-        others = []
+        others = list(coded.values())
         for widen in (1, 2, -1, 3, -2, 4, -3):
             track = self._key_track(task, choice, self.effort.final_preset, widen)
             others.append(self._assemble(task, choice.keys, track, plan.quality, plan.segments))
             if others[-1].fits and others[-1].size >= _FULL * task.budget:
                 break
-        fitting = [p for p in (plan, *others) if p.fits]
         enough = _LEAST * task.budget
-        return max(fitting, key=lambda p: (min(p.size, enough), p.verdict.merit))
+        return max((p for p in others if p.fits), key=lambda p: (min(p.size, enough), p.verdict.merit))
 
 
 def _position_bytes(keys: tuple[int, ...]) -> int:
