@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from network_samples import tiny_bundle
 from tgvc import doctor
+from tgvc.models.bundle import load_bundle
 
 
 class FakeDriver:
@@ -94,4 +98,31 @@ def test_a_missing_codec_stops_only_what_needs_it(monkeypatch: pytest.MonkeyPatc
     found = examine_with(monkeypatch, {}, set())
     assert found["codecs"]["no-such-codec"] is False
     assert "libvpx-vp9" in found["runs"]["writing .webm"]
+    assert found["runs"]["decoding"] == ""
+
+
+def test_backends_and_bundles_are_told_with_what_they_lack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "tiny")
+    monkeypatch.setattr(doctor, "EMBEDDED", ("nano", "gone"))
+    monkeypatch.setattr(doctor, "load_bundle", lambda name: load_bundle(bundle.folder if name == "nano" else tmp_path))
+    found = examine_with(monkeypatch, {}, set())
+    backends, bundles = found["networks"]["backends"], found["networks"]["bundles"]
+    assert backends["onnxruntime"]["fault"] == ""
+    assert backends["onnxruntime"]["providers"] == ["CPUExecutionProvider"]
+    assert bundles["nano"]["bytes"] == sum(record.size for record in bundle.nets.values())
+    assert "no manifest.json" in bundles["gone"]["fault"]
+    assert "no manifest.json" in found["runs"]["generator latent"]
+    assert found["runs"]["generator warp"] == ""
+    rows = doctor.doctor_rows(found)
+    assert ("bundle", "nano 1, 0.0 MB, verified") in rows
+    assert ("bundle", f"not here: {bundles['gone']['fault']}") in rows
+    assert any(name == "backend" and text.endswith("with CPUExecutionProvider") for name, text in rows)
+
+
+def test_a_backend_that_does_not_run_stops_the_networks_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tiny_bundle(tmp_path / "tiny").folder
+    monkeypatch.setattr(doctor, "load_bundle", lambda name: load_bundle(folder))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    found = examine_with(monkeypatch, {}, set())
+    assert "pip install onnxruntime" in found["runs"]["generator latent"]
     assert found["runs"]["decoding"] == ""

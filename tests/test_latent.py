@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from network_samples import tiny_bundle, tiny_constants
 from tgvc.backends.base import load_backend
+from tgvc.diffusion.windows import plan_windows
 from tgvc.models.nets import Networks, pack_planes, unpack_planes
 from tgvc.overlap import StageClock
 from tgvc.synthesis import stretches
@@ -21,11 +20,9 @@ from tgvc.synthesis.carry import carry_noise
 from tgvc.synthesis.conditions import group_conditions
 from tgvc.synthesis.densify import FrameFields
 from tgvc.synthesis.group import DecodedGroup, WarpGroups
-from tgvc.synthesis.latent import LatentGenerator, LatentOptions, plan_windows
-from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
-from tgvc.synthesis.pull import Span, make_correction, plan_pull
+from tgvc.synthesis.latent import LatentGenerator, LatentOptions
+from tgvc.synthesis.paths import cell_centres, follow_points, sent_paths
 from tgvc.types import Motion, Picture, still_motion
-from tgvc_kernels import ops
 from video_samples import smooth_picture
 
 W, H = 96, 64
@@ -101,7 +98,7 @@ def test_progress_counts_every_step_of_the_group(tmp_path: Path) -> None:
     told: list[tuple[str, int, int | None]] = []
     generator = LatentGenerator(make_nets(tmp_path / "b"), LatentOptions(steps=3))
     list(generator.render_group(make_group((9, 9)), StageClock(), lambda *step: told.append(step)))
-    windows = len(plan_windows(17, 8))
+    windows = len(plan_windows(17, 8, "chain", 2))
     assert told == [("denoise", n + 1, 3 * windows) for n in range(3 * windows)]
 
 
@@ -139,17 +136,6 @@ def test_an_error_of_a_network_reaches_the_caller(tmp_path: Path) -> None:
     nets.denoise = fail  # type: ignore[method-assign]
     with pytest.raises(RuntimeError, match="no more memory"):
         render(nets, make_group((5,)))
-
-
-@given(frames=st.integers(1, 400), window=st.integers(3, 40))
-def test_windows_settle_every_frame_once_and_fit(frames: int, window: int) -> None:
-    windows = plan_windows(frames, window)
-    settled = [n for start, stop, held in windows for n in range(start + held, stop)]
-    assert settled == list(range(frames))
-    sizes = [stop - start for start, stop, _ in windows]
-    assert max(sizes) <= window
-    assert max(sizes) - min(sizes) <= 1
-    assert all(held == 0 if n == 0 else held == 2 for n, (_, _, held) in enumerate(windows))
 
 
 def shifted_fields(count: int, dx: float, trust: float = 1.0) -> list[FrameFields]:
@@ -232,43 +218,6 @@ def test_noise_stands_still_between_neighbouring_keys() -> None:
     rng = np.random.default_rng(3)
     fresh, before = rng.normal(size=(4, 1, *CELLS)).astype(np.float32), rng.normal(size=(4, *CELLS)).astype(np.float32)
     np.testing.assert_array_equal(carry_noise(fresh, before, [], 8)[:, 0], before)
-
-
-def _random_span(rng: np.random.Generator, first: int, frames: int, keys: tuple[int, int]) -> Span:
-    xy = rng.uniform(0, 60, (5, frames, 2)).astype(np.float32)
-    return Span(Paths(xy, rng.random((5, frames)) < 0.9), first, keys)
-
-
-def test_a_plan_of_several_segments_pulls_as_each_alone_does() -> None:
-    rng = np.random.default_rng(4)
-    spans = [_random_span(rng, 0, 6, (0, 1)), _random_span(rng, 5, 4, (1, 2)), _random_span(rng, 8, 7, (2, 3))]
-    window, keys = (2, 12), [0, 1, 2, 3]
-    z = rng.normal(size=(4, 10, *CELLS)).astype(np.float32)
-    known = rng.normal(size=(4, 4, *CELLS)).astype(np.float32)
-
-    def pull(some: Sequence[Span]) -> np.ndarray:
-        return ops.guidance_gradient(z, plan_pull(some, window, keys, CELLS, 8, 2), known, known)
-
-    np.testing.assert_array_equal(pull(spans), sum(pull([span]) for span in spans))  # multiples of one half: exact
-    assert np.abs(pull(spans)).max() >= 0.5
-    assert len(plan_pull([], window, keys, CELLS, 8, 2).cells) == 0
-
-
-def test_the_pull_leads_towards_what_the_keys_show_there() -> None:
-    """A point that stands still between two equal keys: its cell is drawn to the keys' value from either side."""
-    xy = np.full((1, 5, 2), 20, np.float32)
-    span = Span(Paths(xy, np.ones((1, 5), bool)), 0, (0, 1))
-    plan = plan_pull([span], (0, 5), [0, 1], CELLS, 8, 0)
-    base = np.zeros((4, 5, *CELLS), np.float32)
-    references = np.full((4, 2, *CELLS), 0.5, np.float32)
-    correct = make_correction([plan], base, 2.0, lambda latents: references)
-    clean = np.zeros_like(base)
-    clean[:2] = 1.0  # 2 * 1 is above 0.5, 0 is below
-    gradient = correct(clean, 0)
-    assert gradient is not None
-    assert gradient[:, 1:4, 2, 2].tolist() == [[-1.0] * 3] * 2 + [[1.0] * 3] * 2
-    assert np.count_nonzero(gradient) == 12
-    assert make_correction([], base, 1.0, lambda latents: references)(clean, 0) is None
 
 
 def test_guidance_draws_frames_towards_their_keys(tmp_path: Path) -> None:

@@ -15,15 +15,20 @@ from typing import Any
 import numpy as np
 
 from tgvc import __version__
+from tgvc.backends.base import BACKENDS, load_backend
 from tgvc.config import DecoderConfig
+from tgvc.errors import BackendError, BundleError
+from tgvc.models.bundle import EMBEDDED, load_bundle
 from tgvc.types import Picture, join_planes, still_motion
 
-_REQUIRED = {"numpy": "numpy", "av": "av", "opencv": "cv2", "numba": "numba", "pillow": "PIL"}  # name -> module
+# name -> module
+_REQUIRED = {"numpy": "numpy", "av": "av", "opencv": "cv2", "numba": "numba", "pillow": "PIL"}
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 _CODECS = {"libsvtav1": "w", "libdav1d": "r", "libx264": "w", "libvpx-vp9": "w"}  # libav's name -> reads or writes
 _SIZE = (512, 320)
 _LENGTH = 17  # frames of a measured segment: its flow is found once for fifteen frames painted
 _MEASURE_S = 1.2
+_PLAIN_BACKEND = "onnxruntime"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: compute capability
 
 
@@ -32,13 +37,15 @@ def examine() -> dict[str, Any]:
 
     Returns:
         ``tgvc``, ``python``, ``platform``, ``cpu``, ``packages`` (name -> version, None if missing), ``broken``
-        (name -> why it cannot be imported), ``codecs`` (libav's name -> present), ``gpu``, ``runs`` (what -> "" if it
-        runs, else what is missing) and ``speed`` (None where the codec does not run).
+        (name -> why it cannot be imported), ``codecs`` (libav's name -> present), ``gpu``, ``networks`` (see
+        `find_networks`), ``runs`` (what -> "" if it runs, else what is missing) and ``speed`` (None where the codec
+        does not run).
     """
     packages = {name: find_version(name) for name in (*_REQUIRED, "hdbscan")}
     broken = {name: why for name, module in _REQUIRED.items() if (why := _import_fault(module))}
     codecs = {} if "av" in broken else _find_codecs()
-    runs = _what_runs(broken, codecs, packages["hdbscan"] is not None)
+    networks = find_networks()
+    runs = _what_runs(broken, codecs, packages["hdbscan"] is not None, networks)
     return {
         "tgvc": __version__,
         "python": platform.python_version(),
@@ -48,6 +55,7 @@ def examine() -> dict[str, Any]:
         "broken": broken,
         "codecs": codecs,
         "gpu": find_gpus(),
+        "networks": networks,
         "runs": runs,
         "speed": None if runs["generator warp"] else measure_speed(),
     }
@@ -65,6 +73,8 @@ def doctor_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("broken", ", ".join(missing)),
         ("codecs", ", ".join(f"{name} {'yes' if there else 'missing'}" for name, there in found["codecs"].items())),
     ]
+    rows += [("backend", _backend_line(name, backend)) for name, backend in found["networks"]["backends"].items()]
+    rows += [("bundle", _bundle_line(name, bundle)) for name, bundle in found["networks"]["bundles"].items()]
     rows += [
         ("runs" if not why else "does not", what + (f": {why}" if why else "")) for what, why in found["runs"].items()
     ]
@@ -105,7 +115,36 @@ def find_gpus() -> dict[str, Any]:
     driver = f"{number.value // 1000}.{number.value % 1000 // 10}"
     cuda.cuDeviceGetCount(ctypes.byref(number))
     devices = [_describe_gpu(cuda, ordinal) for ordinal in range(number.value)]
-    return {"driver": driver, "devices": devices, "note": f"CUDA {driver}; this release runs on the CPU alone"}
+    return {
+        "driver": driver,
+        "devices": devices,
+        "note": f"CUDA {driver}; for networks alone, through the backend onnxruntime-cuda",
+    }
+
+
+def find_networks() -> dict[str, Any]:
+    """Backends and embedded bundles.
+
+    Returns:
+        ``backends``: by name, ``fault`` (empty if it runs here), ``version`` and ``providers`` in force. ``bundles``:
+        by name, ``fault`` (empty if it is whole), ``revision`` and ``bytes``.
+    """
+    backends: dict[str, Any] = {}
+    for name in BACKENDS:
+        try:
+            backend = load_backend(name)
+            backends[name] = {"fault": "", "version": backend.version, "providers": list(backend.providers)}
+        except BackendError as fault:
+            backends[name] = {"fault": str(fault), "version": None, "providers": []}
+    bundles: dict[str, Any] = {}
+    for name in EMBEDDED:
+        try:
+            bundle = load_bundle(name)
+            size = sum(record.size for record in bundle.nets.values())
+            bundles[name] = {"fault": "", "revision": bundle.revision, "bytes": size}
+        except BundleError as fault:
+            bundles[name] = {"fault": str(fault), "revision": None, "bytes": 0}
+    return {"backends": backends, "bundles": bundles}
 
 
 def measure_speed(threads: int = DecoderConfig().threads) -> dict[str, Any]:
@@ -151,7 +190,9 @@ def _textured_picture(shift_px: int) -> Picture:
     return join_planes(np.clip(luma, 16, 235).astype(np.uint8), grey, grey)
 
 
-def _what_runs(broken: dict[str, str], codecs: dict[str, bool], clusters: bool) -> dict[str, str]:
+def _what_runs(
+    broken: dict[str, str], codecs: dict[str, bool], clusters: bool, networks: dict[str, Any]
+) -> dict[str, str]:
     """What works -> "", or what it lacks and how to get it."""
     core = ", ".join(broken)
     lost = f"broken or missing: {core}; reinstall with pip install --force-reinstall tgvc" if core else ""
@@ -165,6 +206,9 @@ def _what_runs(broken: dict[str, str], codecs: dict[str, bool], clusters: bool) 
         or ("" if clusters else "needs hdbscan; get it with pip install 'tgvc[cluster]'"),
         "decoding": needs("libdav1d"),
         "generator warp": lost,
+        "generator latent": lost
+        or networks["backends"][_PLAIN_BACKEND]["fault"]
+        or "; ".join(bundle["fault"] for bundle in networks["bundles"].values() if bundle["fault"]),
         "writing .mp4 .mov .mkv": needs("libx264"),
         "writing .webm": needs("libvpx-vp9"),
     }
@@ -234,6 +278,18 @@ def _describe_gpu(cuda: ctypes.CDLL, ordinal: int) -> dict[str, Any]:
         cuda.cuDeviceGetAttribute(ctypes.byref(part), attribute, device)
         capability.append(str(part.value))
     return {"name": name.value.decode(), "memory_gib": round(size.value / 2**30, 1), "capability": ".".join(capability)}
+
+
+def _backend_line(name: str, backend: dict[str, Any]) -> str:
+    if backend["fault"]:
+        return f"not here: {backend['fault']}"
+    return f"{name} {backend['version']} with {', '.join(backend['providers'])}"
+
+
+def _bundle_line(name: str, bundle: dict[str, Any]) -> str:
+    if bundle["fault"]:
+        return f"not here: {bundle['fault']}"
+    return f"{name} {bundle['revision']}, {bundle['bytes'] / 1e6:.1f} MB, verified"
 
 
 def _gpu_line(device: dict[str, Any]) -> str:

@@ -68,7 +68,17 @@ def decode_rows(report: DecodeReport, output: str) -> list[tuple[str, str]]:
         ("wrote", "standard output" if output == STDIO else output),
         ("video", f"{report.frames:,} frames of {report.width}x{report.height} at {report.fps:g} per second"),
         ("time", f"{report.seconds:.1f} s, {speed:.1f} frames per second, generator {report.generator}"),
+        ("networks", format_networks(report)),
+        ("stages", ", ".join(f"{name} {spent:.1f} s" for name, spent in report.stages.items())),
     ]
+
+
+def format_networks(report: DecodeReport) -> str:
+    """Which networks ran on what; empty without any."""
+    if not report.bundle:
+        return ""
+    steps = "1 step" if report.steps == 1 else f"{report.steps} steps"
+    return f"bundle {report.bundle}, {steps}, {report.backend} with {', '.join(report.providers)}"
 
 
 def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

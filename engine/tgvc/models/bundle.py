@@ -63,9 +63,13 @@ def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:
         with (folder / MANIFEST).open("rb") as stream:
             text = stream.read(MAX_MANIFEST_BYTES + 1)
     except (OSError, ValueError) as fault:  # ValueError: a path with a null byte
-        cure = "this installation has none" if which in EMBEDDED else "expected a folder with a manifest.json"
-        names = ", ".join(EMBEDDED)
-        raise BundleError(f"{place}: no {MANIFEST} there; {cure}, or give one of the embedded ({names})") from fault
+        if which in EMBEDDED:
+            raise BundleError(
+                f"{place}: not in this installation; reinstall tgvc, or give a bundle's folder"
+            ) from fault
+        raise BundleError(
+            f"{place}: no {MANIFEST} there; expected a folder with one, or {', '.join(EMBEDDED)}"
+        ) from fault
     if len(text) > MAX_MANIFEST_BYTES:
         raise BundleError(f"{place}: {MANIFEST} has more than {MAX_MANIFEST_BYTES} bytes")
     try:

@@ -47,7 +47,7 @@ class Constants:
             ("cell_px", 2, 64),
             ("train_steps", 2, 100_000),
             ("steps", 1, 1000),
-            ("window", 2, 1024),
+            ("window", 3, 1024),
         ):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -51,7 +51,9 @@ def key_fineness(size: int, count: int, width: int, height: int) -> float:
     return min(max(1 + math.log2(bits) / _FINE_OCTAVES, 0.0), 1.0)
 
 
-def group_conditions(keys: Sequence[Picture], motions: Sequence[tuple[Motion, int]], fine: float) -> Iterator[Condition]:
+def group_conditions(
+    keys: Sequence[Picture], motions: Sequence[tuple[Motion, int]], fine: float
+) -> Iterator[Condition]:
     """The conditions of all frames of a group in order of time.
 
     Args:
@@ -65,7 +67,9 @@ def group_conditions(keys: Sequence[Picture], motions: Sequence[tuple[Motion, in
         yield _key_condition(keys, index + 1, fine)
 
 
-def segment_conditions(keys: Sequence[Picture], index: int, motion: Motion, length: int, fine: float) -> list[Condition]:
+def segment_conditions(
+    keys: Sequence[Picture], index: int, motion: Motion, length: int, fine: float
+) -> list[Condition]:
     """The conditions of the frames between key pictures ``index`` and ``index + 1``."""
     if length <= 2:
         return []

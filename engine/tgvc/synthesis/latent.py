@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from tgvc.diffusion.sampler import Hold, Options, ddim
+from tgvc.diffusion.guidance import Course, Guidance
+from tgvc.diffusion.sampler import Hold, OnStep, Options, ddim
 from tgvc.diffusion.schedule import Schedule, make_schedule
+from tgvc.diffusion.windows import Window, plan_windows
 from tgvc.errors import BundleError
 from tgvc.models.nets import Networks, pack_planes, unpack_planes
 from tgvc.overlap import StageClock, run_ahead
 from tgvc.synthesis.conditions import CELL_PX
 from tgvc.synthesis.group import DecodedGroup
-from tgvc.synthesis.pull import Span, make_correction, plan_pull
 from tgvc.synthesis.stretches import Needs, Stretch, prepare_stretches
 from tgvc.types import FloatArray, OnProgress, Picture
 
-_OVERLAP = 2  # frames of a window that the one before it has settled
-_SENT_RADIUS, _DENSE_RADIUS = 2, 0  # cells pulled with a point: few points speak for what is around them
+_OVERLAP = 2  # frames of a window, at least, that the one before it has settled
 _AT_ONCE = 4  # pictures decoded in one go
 
 
@@ -65,6 +64,7 @@ class LatentGenerator:
         if constants.cell_px != CELL_PX:
             raise BundleError(f"bundle {nets.bundle.label}: cells of {constants.cell_px} px, expected {CELL_PX}")
         self._nets, self._options = nets, options
+        self._guided = options.guidance > 0 and options.steps > 1  # the first step knows nothing to compare yet
         self._schedule: Schedule = make_schedule(
             options.steps, name=constants.schedule, train_steps=constants.train_steps, strength=options.guidance
         )
@@ -85,8 +85,8 @@ class LatentGenerator:
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[Picture]:
         """See `tgvc.synthesis.group.GroupGenerator.render_group`; preparing, denoising and decoding overlap."""
-        guided = self._options.guidance > 0 and self._options.steps > 1
-        needs = Needs(move_noise=self._options.move_noise, sent=guided, dense=guided and self._options.dense)
+        options = self._options
+        needs = Needs(move_noise=options.move_noise, sent=self._guided, dense=self._guided and options.dense)
         with (
             closing(run_ahead(prepare_stretches(group, self._nets, needs, clock))) as stretches,
             closing(run_ahead(self._denoise(group, stretches, clock, on_progress))) as settled,
@@ -98,7 +98,8 @@ class LatentGenerator:
     def _denoise(
         self, group: DecodedGroup, stretches: Iterator[Stretch], clock: StageClock, on_progress: OnProgress | None
     ) -> Iterator[_Settled]:
-        windows = plan_windows(group.frames, self._nets.constants.window)
+        window_frames = self._nets.constants.window
+        windows = plan_windows(group.frames, window_frames, "chain", min(_OVERLAP, window_frames - 1))
         total, done = len(windows) * self._options.steps, 0
 
         def step(i: int, clean: FloatArray) -> None:
@@ -108,19 +109,20 @@ class LatentGenerator:
                 on_progress("denoise", done, total)
 
         board = _Board()
-        for start, stop, held in windows:
-            while board.stop < stop:
+        for number, window in enumerate(windows):
+            while board.stop <= window.frames[-1]:
                 board.add(next(stretches))
             with clock.measure("denoise"):
-                latents = self._sample(board, start, stop, held, step)
-            board.settle(start + held, latents[:, held:])
-            yield _Settled(board.pictures(start + held, stop), np.ascontiguousarray(latents[:, held:].swapaxes(0, 1)))
-            board.forget(stop - _OVERLAP)
+                latents = self._sample(board, window, step)[:, list(window.slots)]
+            board.settle(window.outputs, latents)
+            yield _Settled(board.pictures(window.outputs), np.ascontiguousarray(latents.swapaxes(0, 1)))
+            if number + 1 < len(windows):
+                board.forget(windows[number + 1].frames[0])
 
-    def _sample(self, board: _Board, start: int, stop: int, held: int, step: Any) -> FloatArray:
+    def _sample(self, board: _Board, window: Window, step: OnStep) -> FloatArray:
         """Latents float32 (C, T, h, w) of a window."""
         constants, std = self._nets.constants, np.float32(self._nets.constants.residual_std)
-        base, hints, keys = board.conditions(start, stop)
+        base, hints, keys = board.conditions(window.frames)
         given = [array[None] for array in (base, keys, hints)]
         for array in given:
             array.flags.writeable = False  # so that a backend may keep them between steps
@@ -130,26 +132,24 @@ class LatentGenerator:
             return v
 
         hold = None
-        if held:
+        if window.held.any():
             clean = np.zeros_like(base)
-            clean[:, :held] = (board.final(start, start + held) - base[:, :held]) / std
-            hold = Hold(np.arange(stop - start) < held, clean)
-        correct = None
-        if self._options.guidance > 0 and self._options.steps > 1:
-            touched = board.keys_around(start, stop)
-            plans = [
-                plan_pull(spans, (start, stop), touched, base.shape[2:], constants.cell_px, radius)
-                for spans, radius in (
-                    (board.spans(start, stop, "sent"), _SENT_RADIUS),
-                    (board.spans(start, stop, "dense"), _DENSE_RADIUS),
-                )
-            ]
-            correct = make_correction(
-                plans, base, float(std), lambda latents: board.references(latents, start, stop, touched)
+            clean[:, window.held] = (board.final(window) - base[:, window.held]) / std
+            hold = Hold(window.held, clean)
+        guidance = None
+        if self._guided:
+            guidance = Guidance(
+                board.courses(window),
+                window,
+                (base.shape[2], base.shape[3]),
+                base=base,
+                scale=float(std),
+                outside=board.key_latents(),
+                cell=constants.cell_px,
             )
-        noise = np.float32(self._options.detail) * board.noise(start, stop)
-        residual = ddim(denoise, noise, self._schedule, None, correct, step, Options(hold=hold))
-        return base + std * residual
+        noise = np.float32(self._options.detail) * board.noise(window.frames)
+        residual = ddim(denoise, noise, self._schedule, None, guidance, step, Options(hold=hold))
+        return np.asarray(base + std * residual, np.float32)
 
     def _decode(self, settled: Iterator[_Settled], clock: StageClock) -> Iterator[list[Picture]]:
         for piece in settled:
@@ -159,20 +159,6 @@ class LatentGenerator:
                     planes = self._nets.decode(piece.latents[part], pack_planes(piece.pictures[part]))
                     pictures = unpack_planes(planes)
                 yield pictures
-
-
-def plan_windows(frames: int, window: int) -> list[tuple[int, int, int]]:
-    """Windows that cover all frames in order: (first frame, frame after the last, frames at its start that are held).
-
-    Every window but the first is given the last two frames of the one before it. They are as few as can be, and of
-    equal length but for one frame, so that none has less to look at than the others.
-    """
-    if frames <= window:
-        return [(0, frames, 0)]
-    fresh = frames - _OVERLAP
-    count = -(-fresh // max(window - _OVERLAP, 1))
-    stops = [_OVERLAP + fresh * n // count for n in range(count + 1)]
-    return [(a - _OVERLAP, b, _OVERLAP if n else 0) for n, (a, b) in enumerate(pairwise(stops))]
 
 
 class _Board:
@@ -192,9 +178,9 @@ class _Board:
         self._stretches.append(stretch)
         self._keys[stretch.key] = stretch.stop - 1, stretch.base[:, -1]
 
-    def settle(self, first: int, latents: FloatArray) -> None:
-        """Keep final latents (C, n, h, w) of the frames from ``first`` on."""
-        self._final |= {first + n: latents[:, n] for n in range(latents.shape[1])}
+    def settle(self, frames: Sequence[int], latents: FloatArray) -> None:
+        """Keep final latents (C, n, h, w)."""
+        self._final |= {frame: latents[:, n] for n, frame in enumerate(frames)}
 
     def forget(self, before: int) -> None:
         """Let go of what frames from ``before`` on do not need: the segment that they lie in stays whole."""
@@ -204,51 +190,40 @@ class _Board:
         frames = {frame for frame, _ in self._keys.values()}
         self._final = {frame: value for frame, value in self._final.items() if frame >= before or frame in frames}
 
-    def pictures(self, start: int, stop: int) -> list[Picture]:
-        return [p for s in self._stretches for n, p in enumerate(s.pictures, s.first) if start <= n < stop]
+    def pictures(self, frames: Sequence[int]) -> list[Picture]:
+        """The weight-free pictures of some frames in order of time."""
+        return [p for s in self._stretches for n, p in enumerate(s.pictures, s.first) if n in frames]
 
-    def conditions(self, start: int, stop: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def conditions(self, frames: Sequence[int]) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Base (C, T, h, w), hints (4, T, h, w), keys before and after (2C, T, h, w)."""
-        base, hints = (
-            self._cut([getattr(s, name) for s in self._stretches], start, stop) for name in ("base", "hints")
-        )
-        pairs = [
-            np.concatenate(
-                [self._keys[s.key][1] if n == s.stop - 1 else self._keys[s.key - 1][1], self._keys[s.key][1]]
-            )
-            for s in self._stretches
-            for n in range(max(s.first, start), min(s.stop, stop))
-        ]
+        base = self._cut([s.base for s in self._stretches], frames)
+        hints = self._cut([s.hints for s in self._stretches], frames)
+        pairs = []
+        for stretch in self._stretches:
+            after = self._keys[stretch.key][1]
+            before = self._keys[stretch.key - 1][1] if stretch.key else after
+            shown = [n for n in range(stretch.first, stretch.stop) if n in frames]
+            pairs += [np.concatenate([after if n == stretch.stop - 1 else before, after]) for n in shown]
         return base, hints, np.stack(pairs, axis=1)
 
-    def noise(self, start: int, stop: int) -> FloatArray:
-        return self._cut([s.noise for s in self._stretches], start, stop)
+    def noise(self, frames: Sequence[int]) -> FloatArray:
+        """Noise (C, T, h, w) to start from."""
+        return self._cut([s.noise for s in self._stretches], frames)
 
-    def final(self, start: int, stop: int) -> FloatArray:
-        return np.stack([self._final[n] for n in range(start, stop)], axis=1)
+    def final(self, window: Window) -> FloatArray:
+        """Final latents (C, n, h, w) of the frames that a window is given."""
+        held = [frame for frame, given in zip(window.frames, window.given, strict=True) if given]
+        return np.stack([self._final[frame] for frame in held], axis=1)
 
-    def keys_around(self, start: int, stop: int) -> list[int]:
-        """Key pictures at the ends of the segments that a window touches."""
-        return sorted({k for s in self._touched(start, stop) for k in (s.key - 1, s.key)})
+    def courses(self, window: Window) -> list[Course]:
+        """The trajectories of the segments that a window touches."""
+        touched = [s for s in self._stretches if s.first <= window.frames[-1] and s.stop > window.frames[0]]
+        return [Course(s.first - 1, *s.paths) for s in touched if len(s.paths.xy)]
 
-    def spans(self, start: int, stop: int, kind: str) -> list[Span]:
-        return [
-            Span(getattr(s, kind), s.first - 1, (s.key - 1, s.key))
-            for s in self._touched(start, stop)
-            if len(getattr(s, kind).xy)
-        ]
+    def key_latents(self) -> dict[int, FloatArray]:
+        """Latents (C, h, w) of key frames by their numbers: as they became, or as they were coded."""
+        return {frame: self._final.get(frame, base) for frame, base in self._keys.values()}
 
-    def references(self, latents: FloatArray, start: int, stop: int, keys: Sequence[int]) -> FloatArray:
-        """Latents (C, R, h, w) of key pictures: as they are being sampled, as they became, or as they were coded."""
-        known = []
-        for key in keys:
-            frame, base = self._keys[key]
-            known.append(latents[:, frame - start] if start <= frame < stop else self._final.get(frame, base))
-        return np.stack(known, axis=1)
-
-    def _touched(self, start: int, stop: int) -> list[Stretch]:
-        return [s for s in self._stretches if s.key > 0 and s.first < stop and s.stop > start]
-
-    def _cut(self, arrays: Sequence[FloatArray], start: int, stop: int) -> FloatArray:
+    def _cut(self, arrays: Sequence[FloatArray], frames: Sequence[int]) -> FloatArray:
         first = self._stretches[0].first
-        return np.ascontiguousarray(np.concatenate(arrays, axis=1)[:, start - first : stop - first])
+        return np.ascontiguousarray(np.concatenate(arrays, axis=1)[:, frames[0] - first : frames[-1] + 1 - first])

@@ -23,8 +23,8 @@ class Stretch:
 
     ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
     ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
-    ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``sent, dense``: the
-    trajectories of the stream, and those of all latent cells of both keys; both start at the key before the stretch.
+    ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``paths``: the trajectories
+    that were asked for, which begin at the key before the stretch.
     """
 
     first: int
@@ -33,8 +33,7 @@ class Stretch:
     base: FloatArray
     hints: FloatArray
     noise: FloatArray
-    sent: Paths
-    dense: Paths
+    paths: Paths
 
     @property
     def stop(self) -> int:
@@ -78,24 +77,22 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
             fields = [frame.fields for frame in frames if frame.fields is not None]
             if needs.move_noise and before is not None:
                 noise = carry_noise(noise, before, fields, nets.constants.cell_px)
-            sent, dense = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)
+            paths = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)
         hints = np.stack([frame.hints for frame in frames], axis=1)
-        yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, sent, dense)
+        yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, paths)
         first, before = first + count, noise[:, -1]
 
 
 def _segment_paths(
     motion: Motion | None, frames: Sequence[Condition], needs: Needs, size: tuple[int, int], cell_px: int
-) -> tuple[Paths, Paths]:
-    """Sent and dense paths over T = 1 + frames; none where there is nothing between two keys."""
-    none = Paths(np.zeros((0, 1 + len(frames), 2), np.float32), np.zeros((0, 1 + len(frames)), np.bool_))
+) -> Paths:
+    """Paths over T = 1 + frames: those of the stream and of all latent cells of both keys, as they are needed."""
+    parts = [Paths(np.zeros((0, 1 + len(frames), 2), np.float32), np.zeros((0, 1 + len(frames)), np.bool_))]
     fields = [frame.fields for frame in frames if frame.fields is not None]
-    if motion is None or not fields:
-        return none, none
     width, height = size
-    sent = sent_paths(motion, fields, width, height) if needs.sent else none
-    if not needs.dense:
-        return sent, none
-    centres = cell_centres(height // cell_px, width // cell_px, cell_px)
-    both = [follow_points(centres, fields, from_last=late) for late in (False, True)]
-    return sent, Paths(*(np.concatenate(parts) for parts in zip(*both, strict=True)))
+    if motion is not None and fields and needs.sent:
+        parts.append(sent_paths(motion, fields, width, height))
+    if fields and needs.dense:
+        centres = cell_centres(height // cell_px, width // cell_px, cell_px)
+        parts += [follow_points(centres, fields, from_last=late) for late in (False, True)]
+    return Paths(*(np.concatenate(part) for part in zip(*parts, strict=True)))
