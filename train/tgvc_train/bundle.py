@@ -58,7 +58,7 @@ def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict
         latent_channels=denoiser.latents,
         cell_px=8,
         residual_std=1.0,
-        schedule="linear",
+        schedule="linear-ztsnr",
         train_steps=1000,
         steps=STEPS,
         window=WINDOW,

@@ -125,9 +125,9 @@ class LatentSamples:
             chosen = photos if (rng.random() < self.photo_share and photos) or not clips else clips
             sample = chosen[int(rng.integers(len(chosen)))]
             numbers = self._run(rng, sample, frames)
-            if numbers is None:
-                continue
             height, width = sample.hints.shape[2:]
+            if numbers is None or min(height, width) < cells:
+                continue
             top, left = (2 * int(rng.integers((n - cells) // 2 + 1)) for n in (height, width))
             place = np.s_[..., top : top + cells, left : left + cells]
             source, warp = (sample.latents[numbers, k][place].astype(np.float32) for k in (0, 1))
