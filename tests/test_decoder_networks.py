@@ -130,7 +130,16 @@ def test_a_backend_that_does_not_run_here_is_refused_and_not_replaced(
 
 
 @pytest.mark.parametrize(
-    "fields", [{"steps": 4}, {"detail": 0.5}, {"guidance": 1.0}, {"bundle": "nano"}, {"backend": "auto"}]
+    "fields",
+    [
+        {"steps": 4},
+        {"detail": 0.5},
+        {"guidance": 1.0},
+        {"guides": "all"},
+        {"noise": "still"},
+        {"bundle": "nano"},
+        {"backend": "auto"},
+    ],
 )
 def test_what_only_networks_have_is_refused_without_them(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="expected generator=latent beside it"):

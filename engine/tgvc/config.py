@@ -12,6 +12,8 @@ from tgvc.types import check_size
 
 PROFILES = ("auto", "tgvc")
 GENERATORS = ("warp", "latent")
+GUIDES = ("sent", "all")
+NOISES = ("moved", "still")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 DEFAULT_BPP = 0.005
 
@@ -108,9 +110,18 @@ class DecoderConfig:
     )
     guidance: float | None = option(
         None,
-        "pull of the trajectories in the latent generator; default: chosen by measurement",
+        "pull of the trajectories in the latent generator; default: 0, none",
         minimum=0.0,
         maximum=100.0,
+    )
+    guides: str | None = option(
+        None,
+        "which trajectories pull: sent = those of the stream; all = every latent cell of the key pictures too; "
+        "default: sent",
+        choices=GUIDES,
+    )
+    noise: str | None = option(
+        None, "noise of the latent generator: moved along with what is shown, or still; default: moved", choices=NOISES
     )
     bundle: str | None = option(
         None, "networks of the latent generator: a name or a folder; default: nano", metavar="NAME"
@@ -128,7 +139,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check_limits(self)
         if self.generator != "latent":
-            for name in ("steps", "detail", "guidance", "bundle", "backend"):
+            for name in ("steps", "detail", "guidance", "guides", "noise", "bundle", "backend"):
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
         if self.steps is not None and self.steps != int(self.steps):

@@ -147,7 +147,13 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
     bundle = load_bundle(config.bundle or "nano")
     nets = Networks(bundle, load_backend(config.backend or AUTO, threads=config.threads))
     given = {name: getattr(config, name) for name in ("detail", "guidance") if getattr(config, name) is not None}
-    return LatentGenerator(nets, LatentOptions(steps=int(config.steps or bundle.constants.steps), **given))
+    options = LatentOptions(
+        steps=int(config.steps or bundle.constants.steps),
+        dense=config.guides == "all",
+        move_noise=config.noise != "still",
+        **given,
+    )
+    return LatentGenerator(nets, options)
 
 
 def decode_group(group: Group, header: Header, number: int, clock: StageClock) -> DecodedGroup:
