@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import BackendError, ConfigError, TgvcError
-from tgvc_bench import ablation, encoders, generators, memory, published, quality, rate, speed
+from tgvc_bench import ablation, encoders, generators, guidance, memory, networks, published, quality, rate, speed
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -154,6 +154,18 @@ def measure_generators(
     click.echo(generators.format_generators(read_record(output) or {"entries": []}))
 
 
+@commands.command("networks")
+@click.argument("clip", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--steps", multiple=True, type=int, default=(1, 2, 4, 8), show_default=True)
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1))
+@click.option("--repeats", default=5, show_default=True, type=click.IntRange(1))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def measure_networks(clip: Path, steps: tuple[int, ...], threads: int, repeats: int, output: Path) -> None:
+    """Time the latent generator on 16 frames of CLIP, stage by stage, and its networks against torch."""
+    for line in networks.run_networks(clip, steps, threads, repeats, output):
+        click.echo(line)
+
+
 @commands.command("rate")
 @click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--bpp", "rates", multiple=True, default=(0.003, 0.005), show_default=True, help="Bits per pixel.")
@@ -209,6 +221,18 @@ def measure_speed(
     """Decoding and encoding of CLIP against real time, kernels against NumPy."""
     options = speed.Options(frames, bpp, efforts, repeats, threads)
     for line in speed.run_speed(clip, output, options):
+        click.echo(line)
+
+
+@commands.command("guidance")
+@click.option("--tracks", multiple=True, type=click.IntRange(1), default=guidance.TRACKS, show_default=True)
+@click.option("--channels", default=4, show_default=True, type=click.IntRange(1), help="Of the latents.")
+@click.option("--repeats", default=3, show_default=True, type=click.IntRange(1), help="Runs of the slowest.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+def measure_guidance(tracks: tuple[int, ...], channels: int, repeats: int, output: Path) -> None:
+    """The pull of trajectories in closed form against autograd of its loss; needs torch."""
+    os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+    for line in guidance.run_guidance(output, tracks, channels, repeats):
         click.echo(line)
 
 

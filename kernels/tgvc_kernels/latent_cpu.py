@@ -199,15 +199,20 @@ def _gradient(
     beta: Int8Array,
     out: Latents,
 ) -> None:
+    # small unsigned types: 1.3 x as fast as Numba's own 64 bits. Scattering entry by entry: half as fast
     for c in range(z.shape[0]):
-        here, from_first, from_last = z[c], a[c], b[c]
+        here, from_first, from_last, to = z[c], a[c], b[c], out[c]
+        e = np.uint32(0)
         for m in range(cells.size):
-            value = here[np.uint32(cells[m])]
-            total = 0
-            for e in range(rows[m], rows[m + 1]):
+            place, stop = np.uint32(cells[m]), np.uint32(rows[m + 1])
+            value, halves = here[place], np.int32(0)
+            while e < stop:
                 p, q = from_first[np.uint32(first[e])], from_last[np.uint32(last[e])]
-                total += alpha[e] * (int(p > value) - int(p < value)) + beta[e] * (int(q > value) - int(q < value))
-            out[c, np.uint32(cells[m])] = _F(total) * _HALF
+                near = np.int32(alpha[e]) * np.int32(np.int32(p > value) - np.int32(p < value))
+                far = np.int32(beta[e]) * np.int32(np.int32(q > value) - np.int32(q < value))
+                halves = np.int32(halves + near + far)
+                e = np.uint32(e + np.uint32(1))
+            to[place] = _F(halves) * _HALF
 
 
 def guidance_gradient(
