@@ -44,7 +44,7 @@ ALLOWED = {
     "tgvc": {"tgvc_kernels"},
     "tgvc_export": {"tgvc", "tgvc_kernels"},
     "tgvc_train": {"tgvc", "tgvc_kernels", "tgvc_export"},
-    "tgvc_bench": {"tgvc", "tgvc_kernels"},
+    "tgvc_bench": {"tgvc", "tgvc_kernels", "tgvc_export"},
 }
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager"}
 MOST_LINES = 400
