@@ -601,3 +601,21 @@ def test_fixed_spacing_and_modes_are_honoured(short_clip: list[Picture]) -> None
     plan = GroupPlanner(1, threads=1, spacing=8, modes="H").plan(Task(short_clip, 800.0))
     assert plan.keys == (0, 8, 16)
     assert [s.mode for s in plan.segments] == ["H", "H"]
+
+
+def test_a_model_that_folds_the_picture_gives_a_finite_motion():
+    from tgvc.planning.globalmotion import forward_model
+
+    folding = np.array([[[-390, -3], [-317, -2], [-45, -5], [-46, -6]]], np.float32)
+    assert np.abs(forward_model(folding, 96, 64)).max() <= 2 * 96
+
+
+def test_the_forward_model_undoes_the_backward_one():
+    from tgvc.planning.globalmotion import forward_model
+    from tgvc.synthesis.densify import model_at
+
+    backward = np.random.default_rng(0).normal(size=(1, 4, 2)).astype(np.float32) * 2
+    points = np.random.default_rng(1).random((200, 2)).astype(np.float32) * (512, 320)
+    moved = model_at(forward_model(backward, 512, 320), points.astype(np.float32), 512, 320)[0]
+    found = model_at(backward, (points + moved).astype(np.float32), 512, 320)[0]
+    assert np.abs(found - moved).mean() < 0.02  # px; the inverse of a bilinear map is not quite bilinear

@@ -16,7 +16,7 @@ from tgvc.types import FloatArray, Plane
 from tgvc_kernels import ops
 
 _TERMS = 4
-_ROUNDS = 4  # of the fixed point that turns a backward model into a forward one
+_FARTHEST = 2  # pictures that a weight of the model may reach
 
 
 def first_key_view(inner: list[Plane], first: Plane, last: Plane, to_first: FloatArray | None = None) -> SegmentView:
@@ -42,7 +42,8 @@ def first_key_view(inner: list[Plane], first: Plane, last: Plane, to_first: Floa
 def forward_model(backward: FloatArray, width: int, height: int) -> FloatArray:
     """The bilinear model on the first key's pixels that best equals one given on each frame's pixels.
 
-    A point q of the key moves to ``p = q + d(q)`` where ``d(q) = backward(p)``: solved on a grid, then fitted.
+    A pixel p of the frame shows the key's pixel ``q = p - backward(p)``, so that q moves by ``backward(p)``: fitted to
+    a grid of p by least squares.
 
     Args:
         backward: float32 (n, 4, 2) px.
@@ -54,14 +55,14 @@ def forward_model(backward: FloatArray, width: int, height: int) -> FloatArray:
     """
     x, y = np.meshgrid(np.linspace(0, width - 1, 9), np.linspace(0, height - 1, 9))
     grid = np.stack([x.ravel(), y.ravel()], axis=-1).astype(np.float32)
-    u, v = 2 * grid[:, 0] / (width - 1) - 1, 2 * grid[:, 1] / (height - 1) - 1
-    inverse = np.linalg.pinv(np.stack([np.ones_like(u), u, v, u * v], axis=-1))
+    farthest = _FARTHEST * max(width, height)
     result = []
     for weights in backward:
         moved = model_at(weights[None], grid, width, height)[0]
-        for _ in range(_ROUNDS):
-            moved = model_at(weights[None], grid + moved, width, height)[0]
-        result.append(inverse @ moved)
+        start = grid - moved
+        u, v = 2 * start[:, 0] / (width - 1) - 1, 2 * start[:, 1] / (height - 1) - 1
+        fitted = np.linalg.lstsq(np.stack([np.ones_like(u), u, v, u * v], axis=-1), moved, rcond=1e-4)[0]
+        result.append(np.clip(fitted, -farthest, farthest))  # a model that folds the picture is of no use anyway
     return np.asarray(result, dtype=np.float32)
 
 
