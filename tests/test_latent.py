@@ -236,6 +236,15 @@ def test_guidance_draws_frames_towards_their_keys(tmp_path: Path) -> None:
     assert distance(0.05) < 0.98 * distance(0.0)
 
 
+def test_a_faded_base_is_the_cross_fade_of_the_keys(tmp_path: Path) -> None:
+    nets, keys = make_nets(tmp_path / "b"), [smooth_picture(n, W, H) for n in (0, 9)]
+    flowing = DecodedGroup(0, 1, keys, [(still_motion("F"), 6)], 0.4)
+    faded = DecodedGroup(0, 1, keys, [(still_motion("H"), 6)], 0.4)
+    shown = [render(nets, flowing, moved=moved) for moved in (False, True)]
+    assert all(np.array_equal(a, b) for a, b in zip(shown[0], render(nets, faded), strict=True))
+    assert not all(np.array_equal(a, b) for a, b in zip(*shown, strict=True))
+
+
 def test_both_generators_show_the_same_frames_of_a_group(tmp_path: Path) -> None:
     group = make_group((5, 2, 8))
     warp = list(WarpGroups(2).render_group(group, StageClock()))

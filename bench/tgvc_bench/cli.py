@@ -14,7 +14,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tgvc.errors import BackendError, ConfigError, TgvcError
-from tgvc_bench import ablation, encoders, generators, guidance, memory, networks, published, quality, rate, speed
+from tgvc_bench import (
+    ablation,
+    encoders,
+    following,
+    generators,
+    guidance,
+    memory,
+    networks,
+    published,
+    quality,
+    rate,
+    speed,
+)
 from tgvc_bench.baselines import Sweep
 from tgvc_bench.clips import read_clip
 from tgvc_bench.records import read_record
@@ -164,6 +176,18 @@ def measure_networks(clip: Path, steps: tuple[int, ...], threads: int, repeats: 
     """Time the latent generator on 16 frames of CLIP, stage by stage, and its networks against torch."""
     for line in networks.run_networks(clip, steps, threads, repeats, output):
         click.echo(line)
+
+
+@commands.command("following")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--steps", multiple=True, type=int, default=following.STEPS, show_default=True)
+@click.option("--strength", default=1.1, show_default=True, help="Of the guidance.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
+def measure_following(clips: tuple[Path, ...], steps: tuple[int, ...], strength: float, output: Path) -> None:
+    """Track the points of CLIPS' streams again in what the latent generator paints, with and without guidance."""
+    for entry in following.run_following(clips, output, steps, strength):
+        click.echo(f"{entry['clip']}, spacing {entry['spacing']}: {entry['errors_px']}")
+    click.echo(following.format_following(read_record(output) or {"entries": []}))
 
 
 @commands.command("rate")

@@ -14,6 +14,7 @@ PROFILES = ("auto", "tgvc")
 GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
+BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 DEFAULT_BPP = 0.005
 
@@ -123,6 +124,12 @@ class DecoderConfig:
     noise: str | None = option(
         None, "noise of the latent generator: moved along with what is shown, or still; default: moved", choices=NOISES
     )
+    base: str | None = option(
+        None,
+        "what the latent generator adds to: key pictures moved along the motion, or only faded into each other, which "
+        "shows what guidance does alone; default: moved",
+        choices=BASES,
+    )
     bundle: str | None = option(
         None, "networks of the latent generator: a name or a folder; default: nano", metavar="NAME"
     )
@@ -139,7 +146,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check_limits(self)
         if self.generator != "latent":
-            for name in ("steps", "detail", "guidance", "guides", "noise", "bundle", "backend"):
+            for name in ("steps", "detail", "guidance", "guides", "noise", "base", "bundle", "backend"):
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
         if self.steps is not None and self.steps != int(self.steps):

@@ -151,6 +151,7 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
         steps=int(config.steps or bundle.constants.steps),
         dense=config.guides == "all",
         move_noise=config.noise != "still",
+        moved=config.base != "faded",
         **given,
     )
     return LatentGenerator(nets, options)

@@ -27,6 +27,7 @@ AV1 = 0
 SCALES = (Fraction(1, 4), Fraction(1, 3), Fraction(1, 2), Fraction(3, 4), Fraction(1))
 _HALF = SCALES.index(Fraction(1, 2))
 _COARSE = 54.0  # quality beyond which smaller key pictures are tried, and below which larger ones are
+_UNSURE = 1.0  # around that quality both are tried
 _FULL = 0.97  # share of the budget below which the last step looks for a better filling
 _LEAST = 0.96  # share of the budget that has to be filled: less would miss the 95 % of a target that are promised
 _CLOSE = 0.3  # dB of merit within which the second best candidate is coded with the final preset too
@@ -34,6 +35,7 @@ _CLOSE = 0.3  # dB of merit within which the second best candidate is coded with
 # mixture is tried, shares of the keys that are left out together and of the segments that are split together.
 _MARGIN = 0.4
 _WORTHWHILE = 0.08
+_SURPLUS = 0.15  # dB of merit that uneven keys must win: less has cost the metrics that merit does not see
 _MANY = 4  # candidates from which on the search goes beyond mixtures that promise something
 _THINNED = 0.12
 _SPLIT = 0.1
@@ -134,7 +136,7 @@ class GroupPlanner:
 
         def best() -> Choice:
             size = reference()
-            return max(tried, key=lambda c: tried[c].merit(size))
+            return max(tried, key=lambda c: _worth(tried[c], size))
 
         ladder = self._key_ladder(task)
         start = [keys for keys in ladder if self._starts(keys)] or ladder[:1]
@@ -150,6 +152,8 @@ class GroupPlanner:
             left -= len(new)
             if not attempt(new, tried[best()].quality):
                 break
+        if self.effort.scales and best().keys not in ladder:
+            attempt(self._scale_steps(ladder, best(), tried[best()]), tried[best()].quality)
         plan = self._finish(task, tried, reference())
         return replace(plan, trials=[p.summary() for p in tried.values()])
 
@@ -164,13 +168,12 @@ class GroupPlanner:
     def _scale_steps(self, ladder: list[tuple[int, ...]], choice: Choice, plan: GroupPlan) -> list[Choice]:
         """Candidates worth trying from the best one: other sizes, and wider spacing where nothing fits yet."""
         steps = []
-        if choice.scale > 0 and (plan.quality > _COARSE or not plan.fits):
+        if choice.scale > 0 and (plan.quality > _COARSE - _UNSURE or not plan.fits):
             steps.append(Choice(choice.keys, choice.scale - 1))
-        if choice.scale + 1 < len(SCALES) and plan.quality < _COARSE and plan.fits:
+        if choice.scale + 1 < len(SCALES) and plan.quality < _COARSE + _UNSURE and plan.fits:
             steps.append(Choice(choice.keys, choice.scale + 1))
-        at = ladder.index(choice.keys)
-        if not plan.fits and at + 1 < len(ladder):
-            steps.append(Choice(ladder[at + 1], choice.scale))
+        if not plan.fits and choice.keys in ladder[:-1]:
+            steps.append(Choice(ladder[ladder.index(choice.keys) + 1], choice.scale))
         return steps
 
     def _uneven_keys(
@@ -252,32 +255,44 @@ class GroupPlanner:
 
     def _finish(self, task: Task, tried: Mapping[Choice, GroupPlan], reference: float) -> GroupPlan:
         """The best with the final preset of the picture codec, which may turn a close decision; their motion stays."""
-        merits = {choice: plan.merit(reference) for choice, plan in tried.items()}
-        ranked = sorted(merits, key=lambda c: merits[c], reverse=True)
-        choice = ranked[0]
-        coded = {choice: tried[choice]}
-        if self.effort.final_preset != self.effort.search_preset:
-            close = [c for c in ranked[:2] if merits[c] > merits[choice] - _CLOSE]
 
-            def code(choice: Choice) -> GroupPlan:
-                track = self._key_track(task, choice, self.effort.final_preset)
-                return self._assemble(task, choice.keys, track, tried[choice].quality, tried[choice].segments)
+        def nearly_best(plans: Mapping[Choice, GroupPlan]) -> list[Choice]:
+            merits = {choice: _worth(plan, reference) for choice, plan in plans.items()}
+            ranked = sorted(merits, key=lambda c: merits[c], reverse=True)
+            return [c for c in ranked[:2] if merits[c] > merits[ranked[0]] - _CLOSE]
 
-            with ThreadPoolExecutor(self.threads) as pool:
-                coded = dict(zip(close, pool.map(code, close), strict=True))
-            choice = max(coded, key=lambda c: coded[c].merit(reference))
-        plan = coded[choice]
-        if task.budget is None or not plan.fits or plan.size >= _FULL * task.budget:
-            return plan
-        # the codec's steps in quality are too wide here: slightly other sizes of the key pictures fill the gap
-        others = list(coded.values())
-        for widen in (1, 2, -1, 3, -2, 4, -3):
-            track = self._key_track(task, choice, self.effort.final_preset, widen)
-            others.append(self._assemble(task, choice.keys, track, plan.quality, plan.segments))
-            if others[-1].fits and others[-1].size >= _FULL * task.budget:
-                break
+        coded = {choice: tried[choice] for choice in nearly_best(tried)}
+        with ThreadPoolExecutor(self.threads) as pool:
+            if self.effort.final_preset == self.effort.search_preset:
+                coded = {choice: coded[choice] for choice in list(coded)[:1]}  # nothing new would be learnt
+            else:
+                coded = dict(zip(coded, pool.map(lambda c: self._recode(task, c, tried[c]), coded), strict=True))
+            finalists = nearly_best(coded)
+            if task.budget is None or not coded[finalists[0]].fits:
+                return coded[finalists[0]]
+            filled = list(pool.map(lambda c: self._fill(task, c, coded[c]), finalists))
         enough = _LEAST * task.budget
-        return max((p for p in others if p.fits), key=lambda p: (min(p.size, enough), p.verdict.merit))
+        return max((p for p in filled if p.fits), key=lambda p: (min(p.size, enough), _worth(p, p.size)))
+
+    def _recode(self, task: Task, choice: Choice, plan: GroupPlan, widen: int = 0) -> GroupPlan:
+        """A plan once more with the final preset and its motion."""
+        track = self._key_track(task, choice, self.effort.final_preset, widen)
+        return self._assemble(task, choice.keys, track, plan.quality, plan.segments)
+
+    def _fill(self, task: Task, choice: Choice, plan: GroupPlan) -> GroupPlan:
+        """The plan, or where the codec's steps in quality are too wide, one with slightly other sizes of the keys."""
+        assert task.budget is not None
+        plans = [plan]
+        for widen in (1, 2, -1, 3, -2, 4, -3):
+            if plans[-1].fits and plans[-1].size >= _FULL * task.budget:
+                break
+            plans.append(self._recode(task, choice, plan, widen))
+        enough = _LEAST * task.budget
+        return max(plans, key=lambda p: (p.fits, min(p.size, enough), p.verdict.merit))
+
+
+def _worth(plan: GroupPlan, reference: float) -> float:
+    return plan.merit(reference) - (0 if _position_bytes(plan.keys) == 0 else _SURPLUS)
 
 
 def _position_bytes(keys: tuple[int, ...]) -> int:

@@ -52,7 +52,7 @@ def key_fineness(size: int, count: int, width: int, height: int) -> float:
 
 
 def group_conditions(
-    keys: Sequence[Picture], motions: Sequence[tuple[Motion, int]], fine: float
+    keys: Sequence[Picture], motions: Sequence[tuple[Motion, int]], fine: float, *, moved: bool = True
 ) -> Iterator[Condition]:
     """The conditions of all frames of a group in order of time.
 
@@ -60,15 +60,16 @@ def group_conditions(
         keys: decoded key pictures, I420 uint8 (3H/2, W).
         motions: motion and length (frames, both keys included) of each segment between them.
         fine: `key_fineness` of the group.
+        moved: False shows a cross-fade of the key pictures instead; where they have moved is still told.
     """
     yield _key_condition(keys, 0, fine)
     for index, (motion, length) in enumerate(motions):
-        yield from segment_conditions(keys, index, motion, length, fine)
+        yield from segment_conditions(keys, index, motion, length, fine, moved=moved)
         yield _key_condition(keys, index + 1, fine)
 
 
 def segment_conditions(
-    keys: Sequence[Picture], index: int, motion: Motion, length: int, fine: float
+    keys: Sequence[Picture], index: int, motion: Motion, length: int, fine: float, *, moved: bool = True
 ) -> list[Condition]:
     """The conditions of the frames between key pictures ``index`` and ``index + 1``."""
     if length <= 2:
@@ -78,15 +79,22 @@ def segment_conditions(
     flow = measure_key_flow(early[0], late[0]) if motion.mode in ("F", "T") else None
     result = []
     for n, fields in enumerate(frame_fields(motion, flow, length, height // CELL, width // CELL), start=1):
-        luma, weights = blend_luma(early[0], late[0], fields)
+        used = fields if moved else _still_fields(fields)
+        luma, weights = blend_luma(early[0], late[0], used)
         u, v = (
-            ops.mix(ops.warp(a, fields.to_first), ops.warp(b, fields.to_last), weights)
+            ops.mix(ops.warp(a, used.to_first), ops.warp(b, used.to_last), weights)
             for a, b in zip(early[1:], late[1:], strict=True)
         )
-        apart = np.abs(ops.warp(early[0], fields.to_first) - ops.warp(late[0], fields.to_last))
+        apart = np.abs(ops.warp(early[0], used.to_first) - ops.warp(late[0], used.to_last))
         hints = _hints(_cell_means(apart), n / (length - 1), min(n, length - 1 - n), fine)
         result.append(Condition(join_planes(luma, u, v), index, index + 1, hints, fields))
     return result
+
+
+def _still_fields(fields: FrameFields) -> FrameFields:
+    """The same moment if nothing moved."""
+    zeros, ones = np.zeros_like(fields.to_first), np.ones_like(fields.trust_first)
+    return FrameFields(fields.tau, zeros, zeros, ones, ones)
 
 
 def _key_condition(keys: Sequence[Picture], index: int, fine: float) -> Condition:

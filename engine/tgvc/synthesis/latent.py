@@ -32,7 +32,8 @@ class LatentOptions:
     ``steps``: of denoising. ``detail``: standard deviation of the noise that sampling starts from, 0..1; 0 gives what
     is likeliest on average, which is smooth. ``guidance``: strength of the trajectories' pull, 0 = none. ``dense``: all
     latent cells of the key pictures pull along the motion, not only the trajectories of the stream. ``move_noise``:
-    noise moves with what the frames show.
+    noise moves with what the frames show. ``moved``: sampling adds to the moved key pictures; else to a cross-fade,
+    to see what the networks and the trajectories do alone.
     """
 
     steps: int
@@ -40,6 +41,7 @@ class LatentOptions:
     guidance: float = 0.0
     dense: bool = False
     move_noise: bool = True
+    moved: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,12 @@ class LatentGenerator:
     ) -> Generator[Picture]:
         """See `tgvc.synthesis.group.GroupGenerator.render_group`; preparing, denoising and decoding overlap."""
         options = self._options
-        needs = Needs(move_noise=options.move_noise, sent=self._guided, dense=self._guided and options.dense)
+        needs = Needs(
+            moved=options.moved,
+            move_noise=options.move_noise,
+            sent=self._guided,
+            dense=self._guided and options.dense,
+        )
         with (
             closing(run_ahead(prepare_stretches(group, self._nets, needs, clock))) as stretches,
             closing(run_ahead(self._denoise(group, stretches, clock, on_progress))) as settled,

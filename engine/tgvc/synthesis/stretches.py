@@ -43,8 +43,13 @@ class Stretch:
 
 @dataclass(frozen=True, kw_only=True)
 class Needs:
-    """What of a stretch is to be made: ``move_noise`` along the motion; ``sent`` and ``dense`` trajectories."""
+    """What of a stretch is to be made.
 
+    ``moved``: weight-free pictures of moved keys, not of faded ones; ``move_noise`` along the motion; ``sent`` and
+    ``dense`` trajectories.
+    """
+
+    moved: bool = True
     move_noise: bool = True
     sent: bool = True
     dense: bool = False
@@ -59,7 +64,7 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
         needs: what is to be made.
         clock: told of the stages ``conditions`` and ``encode``.
     """
-    conditions = group_conditions(group.keys, group.motions, group.fine)
+    conditions = group_conditions(group.keys, group.motions, group.fine, moved=needs.moved)
     source = NoiseSource(group.seed, group.number)
     width, height = picture_size(group.keys[0])
     lengths = [1, *(length - 1 for _, length in group.motions)]
