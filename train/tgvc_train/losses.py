@@ -28,6 +28,32 @@ def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return loss
 
 
+def coarse_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """`picture_loss` of what is left at half size: the finest octave may be anything."""
+    error = made - wanted
+    luma = functional.avg_pool2d(luma_of(error), 2)
+    loss = luma.abs().mean() + _CHROMA * error[:, 4:].abs().mean()
+    for _ in range(2):
+        loss = loss + luma.diff(dim=2).abs().mean() + luma.diff(dim=3).abs().mean()
+        luma = functional.avg_pool2d(luma, 2)
+    return loss
+
+
+def texture_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Difference of the deviation of the luma's finest octave, over squares of 16 px that overlap by half."""
+    return functional.l1_loss(*(_fine_deviation(luma_of(p)) for p in (made, wanted)))
+
+
+def _fine_deviation(luma: Tensor) -> Tensor:
+    fine = luma - functional.interpolate(functional.avg_pool2d(luma, 2), scale_factor=2, mode="bilinear")
+    return (functional.avg_pool2d(fine.square(), 16, 8) + 1e-5).sqrt()
+
+
+def change_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """Difference of the changes from frame to frame; planes (B, T, 6, h, w)."""
+    return functional.l1_loss(made.diff(dim=1), wanted.diff(dim=1))
+
+
 def drift(residual: Tensor) -> Tensor:
     """Divergence (Kullback-Leibler) of N(residual, s^2) from N(0, 1) per value, up to what s alone decides."""
     return 0.5 * residual.square().mean()

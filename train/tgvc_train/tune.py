@@ -1,8 +1,8 @@
 """Last stage: the decoder learns to make real-looking pictures of what the denoiser really gives it.
 
-The autoencoder's decoder has only seen latents of sources. Here it also sees sampled ones, which differ from the
-source in detail, so they are not compared with it pixel by pixel: a critic judges them beside the weight-free picture,
-and only their coarse part has to agree with the source.
+The autoencoder's decoder has only seen latents of sources. Here it also sees sampled ones, from which the finest
+octave cannot be told: down to half size its pictures have to agree with the source; of the finest octave only the
+amount is asked for, and that a critic takes it for real beside the weight-free picture, and that it does not flicker.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from tgvc.diffusion.schedule import linear_abar
 from tgvc_export.nano.autoencoder import Decoder
@@ -20,11 +19,17 @@ from tgvc_export.nano.denoiser import Denoiser
 from tgvc_train.autoencode import measure
 from tgvc_train.checkpoint import Average, load_checkpoint
 from tgvc_train.latents import load_encoder
-from tgvc_train.losses import Critic, judge_planes, picture_loss, teach_critic
+from tgvc_train.losses import (
+    Critic,
+    change_loss,
+    coarse_loss,
+    judge_planes,
+    picture_loss,
+    teach_critic,
+    texture_loss,
+)
 from tgvc_train.run import Run
 from tgvc_train.samples import Samples, Window
-
-_COARSE = 4  # pixels of planes (8 of luma) that a coarse pixel covers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +37,15 @@ class TuningRecipe:
     """Everything that decides the outcome."""
 
     steps: int = 4000
-    batch: int = 4
-    frames: int = 4
+    batch: int = 3
+    frames: int = 3
     crop: int = 128  # px
-    rate: float = 3e-4
+    rate: float = 4e-4
     noise: float = 0.3
-    critic_weight: float = 0.05
-    coarse_weight: float = 1.0
+    rebuilt: float = 0.3  # weight of pictures from true latents
+    texture: float = 1.0
+    change: float = 0.3
+    critic: float = 0.05
     most_steps: int = 4
     seed: int = 0
 
@@ -87,13 +94,15 @@ def tune_decoder(
         with torch.autocast(device, torch.bfloat16):
             made = decoder(torch.cat([noisy, sampled]), torch.cat([warp, warp]))
         rebuilt, invented = made.float().chunk(2)
-        coarse = [functional.avg_pool2d(p, _COARSE) for p in (invented, source)]
         values = {
-            "picture": picture_loss(rebuilt, source),
-            "coarse": functional.l1_loss(*coarse),
+            "rebuilt": picture_loss(rebuilt, source),
+            "coarse": coarse_loss(invented, source),
+            "texture": texture_loss(invented, source),
+            "change": change_loss(*(p.unflatten(0, window.source.shape[:2]) for p in (invented, source))),
             "fooled": -judge_planes(critic, invented, warp, device, learn=False).mean(),
         }
-        loss = values["picture"] + recipe.coarse_weight * values["coarse"] + recipe.critic_weight * values["fooled"]
+        loss = recipe.rebuilt * values["rebuilt"] + values["coarse"] + recipe.texture * values["texture"]
+        loss = loss + recipe.change * values["change"] + recipe.critic * values["fooled"]
         maker.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
