@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 
 import pytest
 
@@ -95,3 +99,47 @@ def test_a_clock_adds_up_over_threads() -> None:
         thread.join()
     assert clock.seconds["sleep"] >= 4 * 0.05 * 0.9  # the two clocks of sleep and of the measure may differ a little
     assert set(clock.seconds) == {"sleep"}
+
+
+def test_stages_that_are_abandoned_end_in_their_own_threads() -> None:
+    """A slow stage is still at work when its reader goes: nothing may reach into it from outside."""
+    ended = []
+
+    def numbers() -> Iterator[int]:
+        try:
+            for n in range(1000):
+                time.sleep(0.6)
+                yield n
+        finally:
+            ended.append("numbers")
+
+    def doubles(source: Generator[int]) -> Iterator[int]:
+        try:
+            with closing(source):
+                for n in source:
+                    time.sleep(0.6)
+                    yield 2 * n
+        finally:
+            ended.append("doubles")
+
+    outer = run_ahead(doubles(run_ahead(numbers())))
+    assert next(outer) == 0
+    outer.close()
+    for _ in range(100):
+        if len(ended) == 2:
+            break
+        time.sleep(0.05)
+    assert sorted(ended) == ["doubles", "numbers"]
+
+
+@pytest.mark.parametrize("may_wait", [False, True])
+def test_a_program_may_end_with_items_left_over(may_wait: bool) -> None:
+    program = f"""
+import itertools
+from tgvc.overlap import run_ahead
+items = run_ahead(itertools.count(), may_wait={may_wait})
+print(next(items))
+"""
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")

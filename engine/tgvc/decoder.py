@@ -110,7 +110,7 @@ class Decoder:
         """Frames inside the asked range: groups are parsed ahead, painted, and cut to what is shown."""
         start = moment(self.config.start or 0.0)
         end = None if self.config.end is None else moment(self.config.end)
-        with closing(run_ahead(self._parse(reader, clock))) as parsed:
+        with closing(run_ahead(self._parse(reader, clock), may_wait=True)) as parsed:
             for times, hidden, group in parsed:
                 with closing(self._generator.render_group(group, clock, on_progress)) as pictures:
                     for time_, picture in zip(times, islice(pictures, hidden, None), strict=False):

@@ -45,10 +45,11 @@ class _End:
 class _Ahead(Generic[_T]):
     """The thread that makes, and the queue between."""
 
-    def __init__(self, source: Iterator[_T], depth: int) -> None:
+    def __init__(self, source: Iterator[_T], depth: int, may_wait: bool) -> None:
         self._source, self._stop = source, threading.Event()
         self.ready: queue.Queue[_T | _Failure | _End] = queue.Queue(depth)
-        self._thread = threading.Thread(target=self._make, name="tgvc-ahead", daemon=True)
+        # the interpreter waits for a thread that is no daemon: native code must not be running when it goes down
+        self._thread = threading.Thread(target=self._make, name="tgvc-ahead", daemon=may_wait)
         self._thread.start()
 
     def _make(self) -> None:
@@ -65,7 +66,7 @@ class _Ahead(Generic[_T]):
                 close()
 
     def _hand_over(self, item: _T | _Failure | _End) -> bool:
-        while not self._stop.is_set():
+        while not self._stop.is_set() and threading.main_thread().is_alive():
             try:
                 self.ready.put(item, timeout=0.1)
                 return True
@@ -79,17 +80,19 @@ class _Ahead(Generic[_T]):
         self._thread.join(_PATIENCE_S)
 
 
-def run_ahead(source: Iterator[_T], depth: int = 1) -> Generator[_T]:
+def run_ahead(source: Iterator[_T], depth: int = 1, *, may_wait: bool = False) -> Generator[_T]:
     """The items of an iterator, made in a thread of their own while earlier ones are used.
 
     Args:
-        source: advanced in another thread, and closed there.
+        source: advanced in another thread, and closed there. A generator that takes its items from another one that
+            runs ahead has to close that one itself: only the thread that advances a generator can.
         depth: items that may wait; one more may be in the making.
+        may_wait: the source may wait for ever, as a pipe does; the end of the program does not wait for it then.
 
     Yields:
         The items in order. An error of the source is raised after the items before it.
     """
-    ahead = _Ahead(source, depth)
+    ahead = _Ahead(source, depth, may_wait)
     try:
         while not isinstance(item := ahead.ready.get(), _End):
             if isinstance(item, _Failure):

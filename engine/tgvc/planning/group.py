@@ -141,9 +141,9 @@ class GroupPlanner:
         ladder = self._key_ladder(task)
         start = [keys for keys in ladder if self._starts(keys)] or ladder[:1]
         attempt(Choice(keys, _HALF) for keys in start)
-        while attempt((Choice(keys, _HALF) for keys in _neighbours(ladder, best().keys)), tried[best()].quality):
+        while attempt(Choice(keys, _HALF) for keys in _neighbours(ladder, best().keys)):
             pass  # climb: along the spacings merit has one peak
-        while self.effort.scales and attempt(self._scale_steps(ladder, best(), tried[best()]), tried[best()].quality):
+        while self.effort.scales and attempt(self._scale_steps(ladder, best(), tried[best()])):
             pass
         left = self.effort.uneven
         while left > 0:
@@ -207,8 +207,7 @@ class GroupPlanner:
             quality = task.quality
         else:
             share = 1.0 if len(choice.keys) == len(task.pictures) else 0.97  # motion takes 1 to 6 % of most groups
-            wanted = (task.budget - _position_bytes(choice.keys)) * share
-            quality = track.search(wanted, guess, tolerance=0.06)  # motion fits pictures this near as well
+            quality = track.search((task.budget - _position_bytes(choice.keys)) * share, guess)
         segments = self._plan_motion(task, choice.keys, track.pictures(quality), len(track.code(quality).payload))
         return self._assemble(task, choice.keys, track, quality, segments)
 

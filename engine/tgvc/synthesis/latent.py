@@ -94,16 +94,14 @@ class LatentGenerator:
             sent=self._guided,
             dense=self._guided and options.dense,
         )
-        with (
-            closing(run_ahead(prepare_stretches(group, self._nets, needs, clock))) as stretches,
-            closing(run_ahead(self._denoise(group, stretches, clock, on_progress))) as settled,
-            closing(run_ahead(self._decode(settled, clock))) as pieces,
-        ):
+        stretches = run_ahead(prepare_stretches(group, self._nets, needs, clock))
+        settled = run_ahead(self._denoise(group, stretches, clock, on_progress))
+        with closing(run_ahead(self._decode(settled, clock))) as pieces:
             for pictures in pieces:
                 yield from pictures
 
     def _denoise(
-        self, group: DecodedGroup, stretches: Iterator[Stretch], clock: StageClock, on_progress: OnProgress | None
+        self, group: DecodedGroup, stretches: Generator[Stretch], clock: StageClock, on_progress: OnProgress | None
     ) -> Iterator[_Settled]:
         window_frames = self._nets.constants.window
         windows = plan_windows(group.frames, window_frames, "chain", min(_OVERLAP, window_frames - 1))
@@ -116,15 +114,16 @@ class LatentGenerator:
                 on_progress("denoise", done, total)
 
         board = _Board()
-        for number, window in enumerate(windows):
-            while board.stop <= window.frames[-1]:
-                board.add(next(stretches))
-            with clock.measure("denoise"):
-                latents = self._sample(board, window, step)[:, list(window.slots)]
-            board.settle(window.outputs, latents)
-            yield _Settled(board.pictures(window.outputs), np.ascontiguousarray(latents.swapaxes(0, 1)))
-            if number + 1 < len(windows):
-                board.forget(windows[number + 1].frames[0])
+        with closing(stretches):
+            for number, window in enumerate(windows):
+                while board.stop <= window.frames[-1]:
+                    board.add(next(stretches))
+                with clock.measure("denoise"):
+                    latents = self._sample(board, window, step)[:, list(window.slots)]
+                board.settle(window.outputs, latents)
+                yield _Settled(board.pictures(window.outputs), np.ascontiguousarray(latents.swapaxes(0, 1)))
+                if number + 1 < len(windows):
+                    board.forget(windows[number + 1].frames[0])
 
     def _sample(self, board: _Board, window: Window, step: OnStep) -> FloatArray:
         """Latents float32 (C, T, h, w) of a window."""
@@ -158,14 +157,15 @@ class LatentGenerator:
         residual = ddim(denoise, noise, self._schedule, None, guidance, step, Options(hold=hold))
         return np.asarray(base + std * residual, np.float32)
 
-    def _decode(self, settled: Iterator[_Settled], clock: StageClock) -> Iterator[list[Picture]]:
-        for piece in settled:
-            for n in range(0, len(piece.pictures), _AT_ONCE):
-                part = slice(n, n + _AT_ONCE)
-                with clock.measure("decode"):
-                    planes = self._nets.decode(piece.latents[part], pack_planes(piece.pictures[part]))
-                    pictures = unpack_planes(planes)
-                yield pictures
+    def _decode(self, settled: Generator[_Settled], clock: StageClock) -> Iterator[list[Picture]]:
+        with closing(settled):
+            for piece in settled:
+                for n in range(0, len(piece.pictures), _AT_ONCE):
+                    part = slice(n, n + _AT_ONCE)
+                    with clock.measure("decode"):
+                        planes = self._nets.decode(piece.latents[part], pack_planes(piece.pictures[part]))
+                        pictures = unpack_planes(planes)
+                    yield pictures
 
 
 class _Board:
