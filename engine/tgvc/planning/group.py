@@ -7,6 +7,7 @@ around it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ _CLOSE = 0.3  # dB of merit within which the second best candidate is coded with
 # mixture is tried, shares of the keys that are left out together and of the segments that are split together.
 _MARGIN = 0.4
 _WORTHWHILE = 0.08
+_FINER = 0.1  # dB of merit that half as many key pictures may lack
 _SURPLUS = 0.15  # dB of merit that uneven keys must win: less has cost the metrics that merit does not see
 _MANY = 4  # candidates from which on the search goes beyond mixtures that promise something
 _THINNED = 0.12
@@ -291,7 +293,9 @@ class GroupPlanner:
 
 
 def _worth(plan: GroupPlan, reference: float) -> float:
-    return plan.merit(reference) - (0 if _position_bytes(plan.keys) == 0 else _SURPLUS)
+    """Merit with what it does not see: fewer and finer key pictures, even ones, look better to other metrics."""
+    octaves = math.log2((plan.keys[-1] + 1) / len(plan.keys))
+    return plan.merit(reference) + _FINER * octaves - _SURPLUS * (_position_bytes(plan.keys) > 0)
 
 
 def _position_bytes(keys: tuple[int, ...]) -> int:
