@@ -25,6 +25,7 @@ def tiny_constants(**changes: Any) -> Constants:
         "latent_channels": CHANNELS,
         "cell_px": CELL_PX,
         "residual_std": 1.0,
+        "detail": 1.0,
         "schedule": SCHEDULE,
         "train_steps": 1000,
         "steps": 2,

@@ -119,6 +119,8 @@ def test_networks_that_do_not_fit_the_constants_are_refused(folder: Path) -> Non
         (("nets", "encoder"), None, "expected an object with"),
         (("constants",), None, "constants: expected an object"),
         (("constants", "residual_std"), 0, "residual_std"),
+        (("constants", "detail"), 1.5, "detail"),
+        (("constants", "detail"), True, "detail"),
         (("constants", "residual_std"), "1", "residual_std"),
         (("constants", "cell_px"), 7, "even number"),
         (("constants", "latent_channels"), 8.0, "whole number"),

@@ -22,6 +22,7 @@ from tgvc.synthesis.densify import FrameFields
 from tgvc.synthesis.group import DecodedGroup, WarpGroups
 from tgvc.synthesis.latent import LatentGenerator, LatentOptions
 from tgvc.synthesis.paths import cell_centres, follow_points, sent_paths
+from tgvc.synthesis.restored import RestoredKeys
 from tgvc.types import Motion, Picture, still_motion
 from video_samples import smooth_picture
 
@@ -251,3 +252,38 @@ def test_both_generators_show_the_same_frames_of_a_group(tmp_path: Path) -> None
     latent = render(make_nets(tmp_path / "b"), group)
     assert [p.shape for p in latent] == [p.shape for p in warp]
     assert all(np.array_equal(a, b) for a, b in zip(warp, weight_free(group), strict=True))
+
+
+def restore(nets: Networks, group: DecodedGroup, **options: Any) -> list[Picture]:
+    generator = RestoredKeys(LatentGenerator(nets, LatentOptions(**({"steps": 2} | options))))
+    return list(generator.render_group(group, StageClock()))
+
+
+@pytest.mark.parametrize("lengths", [(), (2,), (9, 4), (3, 2, 2, 5)])
+def test_restored_keys_move_like_the_coded_ones(tmp_path: Path, lengths: Sequence[int]) -> None:
+    nets, group = make_nets(tmp_path / "b"), make_group(lengths)
+    got = restore(nets, group)
+    keys = render(nets, DecodedGroup(0, 1, group.keys, [(still_motion("F"), 2)] * len(lengths), 0.4))
+    fading = DecodedGroup(0, 1, keys, group.motions, 0.4)  # mode H: what is between depends on the keys alone
+    assert len(got) == group.frames
+    assert all(np.array_equal(a, b) for a, b in zip(got, weight_free(fading), strict=True))
+
+
+def test_motion_between_restored_keys_is_that_of_the_coded_ones(tmp_path: Path) -> None:
+    """A decoder that turns pictures upside down would be seen in the flow, if that were measured on its pictures."""
+    nets = make_nets(tmp_path / "b")
+    keys = [smooth_picture(n, W, H) for n in (0, 6)]
+    group = DecodedGroup(0, 1, keys, [(still_motion("F"), 5)], 0.4)
+    nets.decode = lambda latents, planes: np.ascontiguousarray(-planes)  # type: ignore[method-assign]
+    between = [pack_planes([p])[0] for p in restore(nets, group)][1:-1]
+    straight = [pack_planes([p])[0] for p in weight_free(group)][1:-1]
+    # inverting commutes with moving and blending but for rounding to levels, of keys and of frames, and clipping
+    assert max(float(np.abs(a + b).mean()) for a, b in zip(between, straight, strict=True)) < 1.5 / 127.5
+
+
+def test_a_reader_may_leave_early(tmp_path: Path) -> None:
+    group = RestoredKeys(LatentGenerator(make_nets(tmp_path / "b"), LatentOptions(steps=2))).render_group(
+        make_group((9,) * 6), StageClock()
+    )
+    next(group)
+    group.close()

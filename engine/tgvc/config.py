@@ -14,6 +14,7 @@ PROFILES = ("auto", "tgvc")
 GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
+PAINTS = ("all", "keys")
 BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 DEFAULT_BPP = 0.005
@@ -107,7 +108,16 @@ class DecoderConfig:
         None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
     )
     detail: float | None = option(
-        None, "noise that the latent generator starts from; 0 is smooth; default: 1", minimum=0.0, maximum=1.0
+        None,
+        "noise that the latent generator starts from; 0 is what is likeliest on average; default: the bundle's",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    paint: str | None = option(
+        None,
+        "which pictures the latent generator paints: all, or the key pictures, which then move as without it; "
+        "default: all",
+        choices=PAINTS,
     )
     guidance: float | None = option(
         None,
@@ -146,7 +156,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check_limits(self)
         if self.generator != "latent":
-            for name in ("steps", "detail", "guidance", "guides", "noise", "base", "bundle", "backend"):
+            for name in ("steps", "detail", "paint", "guidance", "guides", "noise", "base", "bundle", "backend"):
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
         if self.steps is not None and self.steps != int(self.steps):

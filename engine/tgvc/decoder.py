@@ -31,7 +31,8 @@ from tgvc.video.writer import VideoWriter
 class DecodeReport:
     """What was shown, by which generator and networks on what, and the seconds spent per stage (summed over threads).
 
-    ``providers``: what computed the networks, as found in force. ``bundle, backend``: empty without networks.
+    ``providers``: what computed the networks, as found in force. ``bundle, backend, paint``:
+    empty without networks.
     """
 
     frames: int = 0
@@ -43,6 +44,7 @@ class DecodeReport:
     backend: str = ""
     providers: tuple[str, ...] = ()
     steps: int = 0
+    paint: str = ""
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
 
@@ -143,18 +145,21 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
     from tgvc.models.bundle import load_bundle
     from tgvc.models.nets import Networks
     from tgvc.synthesis.latent import LatentGenerator, LatentOptions
+    from tgvc.synthesis.restored import RestoredKeys
 
     bundle = load_bundle(config.bundle or "nano")
     nets = Networks(bundle, load_backend(config.backend or AUTO, threads=config.threads))
-    given = {name: getattr(config, name) for name in ("detail", "guidance") if getattr(config, name) is not None}
+    detail = bundle.constants.detail if config.detail is None else config.detail
     options = LatentOptions(
         steps=int(config.steps or bundle.constants.steps),
+        detail=detail,
+        guidance=config.guidance or 0.0,
         dense=config.guides == "all",
         move_noise=config.noise != "still",
         moved=config.base != "faded",
-        **given,
     )
-    return LatentGenerator(nets, options)
+    painter = LatentGenerator(nets, options)
+    return RestoredKeys(painter) if config.paint == "keys" else painter
 
 
 def decode_group(group: Group, header: Header, number: int, clock: StageClock) -> DecodedGroup:

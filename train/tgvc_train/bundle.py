@@ -17,7 +17,7 @@ from tgvc_export.nano.denoiser import Denoiser
 from tgvc_train.checkpoint import load_checkpoint
 from tgvc_train.samples import Samples, Window
 
-STEPS, WINDOW = 4, 16
+STEPS, DETAIL, WINDOW = 4, 0.5, 16
 _EXAMPLES = ((2, 3, 128), (1, 5, 96))  # windows, frames, px: what the export is checked on
 LICENCE = "Apache-2.0"
 
@@ -58,6 +58,7 @@ def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict
         latent_channels=denoiser.latents,
         cell_px=8,
         residual_std=1.0,
+        detail=DETAIL,
         schedule="linear-ztsnr",
         train_steps=1000,
         steps=STEPS,

@@ -44,7 +44,7 @@ class TuningRecipe:
     noise: float = 0.3
     rebuilt: float = 0.3  # weight of pictures from true latents
     texture: float = 1.0
-    change: float = 0.3
+    change: float = 0.7
     critic: float = 0.05
     most_steps: int = 4
     seed: int = 0

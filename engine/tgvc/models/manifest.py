@@ -29,8 +29,8 @@ class Constants:
 
     ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``residual_std``: by which the denoiser's
     output is multiplied to be added to the base latents. ``schedule``: name, see `tgvc.diffusion.schedule`.
-    ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``window``: frames of one run of
-    the denoiser, at most.
+    ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``detail``: deviation of the
+    noise that sampling starts from by default, 0..1. ``window``: frames of one run of the denoiser, at most.
     """
 
     latent_channels: int
@@ -39,6 +39,7 @@ class Constants:
     schedule: str
     train_steps: int
     steps: int
+    detail: float
     window: int
 
     def __post_init__(self) -> None:
@@ -56,6 +57,8 @@ class Constants:
             raise ValueError(f"cell_px={self.cell_px}: expected an even number")
         if not _is_number(self.residual_std) or not 0 < self.residual_std < 1e6:
             raise ValueError(f"residual_std={self.residual_std!r:.40}: expected a number above 0")
+        if not _is_number(self.detail) or not 0 <= self.detail <= 1:
+            raise ValueError(f"detail={self.detail!r:.40}: expected 0..1")
         if not isinstance(self.schedule, str) or not _LABEL.fullmatch(self.schedule):
             raise ValueError(f"schedule={self.schedule!r:.40}: expected a name")
 

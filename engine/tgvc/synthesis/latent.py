@@ -81,6 +81,7 @@ class LatentGenerator:
             "backend": f"{backend.name} {backend.version}",
             "providers": backend.providers,
             "steps": self._options.steps,
+            "paint": "all",
         }
 
     def render_group(
