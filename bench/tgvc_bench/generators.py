@@ -16,6 +16,7 @@ import numpy as np
 
 from tgvc.config import DecoderConfig
 from tgvc.decoder import make_generator
+from tgvc.demo.comparison import Column, draw_comparison
 from tgvc.overlap import StageClock
 from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.group import DecodedGroup
@@ -32,6 +33,7 @@ from tgvc_bench.vmaf import score_vmaf
 FORMAT = "tgvc-generators 1"
 ANCHOR = "svt-av1-p4"
 _LIKE_SPACING = 4
+_MATRIX = 6  # of pictures as small as those of the table
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,37 @@ class Variant:
 
 
 def usual_variants(steps: Sequence[int]) -> list[Variant]:
-    """The weight-free picture, the networks at some numbers of steps, and both of them behind SVT-AV1."""
-    latent = [Variant(f"latent, {n} steps", {"generator": "latent", "steps": n}) for n in steps]
+    """The weight-free picture, the networks by default and at some numbers of steps, and behind SVT-AV1."""
+    others = [Variant(f"latent, {n} steps", {"generator": "latent", "steps": n}) for n in steps]
     return [
         Variant("warp", {"generator": "warp"}),
-        *latent,
+        Variant("latent", {"generator": "latent"}),
+        Variant("latent, key pictures", {"generator": "latent", "paint": "keys"}),
+        *others,
         Variant(ANCHOR, {"generator": "warp"}, ANCHOR),
         Variant(f"{ANCHOR} + latent", {"generator": "latent"}, ANCHOR),
     ]
 
 
 def run_generators(
-    clips: Sequence[Path], rates: Sequence[float], variants: Sequence[Variant], frames: int, output: Path, folder: Path
+    clips: Sequence[Path],
+    rates: Sequence[float],
+    variants: Sequence[Variant],
+    frames: int,
+    output: Path,
+    folder: Path,
+    pictures: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Measure every clip at every rate; yields entries and writes the file after each; finished ones are kept.
+
+    Args:
+        clips: sources.
+        rates: bits per pixel.
+        variants: ways to decode.
+        frames: of every clip.
+        output: JSON file.
+        folder: of the baselines.
+        pictures: folder for one picture per entry: source, SVT-AV1, warp and latent side by side.
 
     Raises:
         ConfigError: a clip has no baselines.
@@ -69,7 +88,7 @@ def run_generators(
     for rate in rates:
         for path in clips:
             entry = known.get((path.stem, rate)) or {
-                **measure(read_clip(path, frames), path, rate, variants, folder),
+                **measure(read_clip(path, frames), path, rate, variants, folder, pictures),
                 "code": code,
             }
             entries.append(entry)
@@ -78,7 +97,9 @@ def run_generators(
             yield entry
 
 
-def measure(clip: Clip, path: Path, rate: float, variants: Sequence[Variant], folder: Path) -> dict[str, Any]:
+def measure(
+    clip: Clip, path: Path, rate: float, variants: Sequence[Variant], folder: Path, drawings: Path | None = None
+) -> dict[str, Any]:
     """One entry: all variants of a clip at a rate, scored on all frames and compared with the anchor's hull."""
     import tgvc
 
@@ -86,7 +107,8 @@ def measure(clip: Clip, path: Path, rate: float, variants: Sequence[Variant], fo
     tgvc.encode(path, stream, bpp=rate, frames=len(clip.pictures), threads=1)
     data, reference = stream.getvalue(), Reference(clip.pictures)
     entry: dict[str, Any] = {"clip": path.stem, "sha256": clip.sha256, "rate": rate, "bytes": len(data), "variants": {}}
-    points = find_baselines(folder, entry)[ANCHOR]["points"]
+    points, moment = find_baselines(folder, entry)[ANCHOR]["points"], len(clip.pictures) // 2 + 1
+    shown = {"source": ("", clip.pictures[moment])}
     for variant in variants:
         if variant.behind:
             size, pictures = _conventional(clip, rate, points, variant)
@@ -99,7 +121,18 @@ def measure(clip: Clip, path: Path, rate: float, variants: Sequence[Variant], fo
         result["won"] = sum(bool(compared[m]["won"]) for m in SIX)
         result["bits_saved"] = {m: shorten(compared[m]["bits_saved"]) for m in SIX}
         entry["variants"][variant.name] = result
+        facts = f"{clip.bpp(size):.4f} bpp, MS-SSIM {scores['ms_ssim']:.3f}, patches {scores['swd']:.3f}"
+        shown[variant.name] = (facts, pictures[moment])
+    if drawings is not None:
+        drawings.mkdir(parents=True, exist_ok=True)
+        columns = [Column(n, *_listed(shown[n])) for n in ("source", ANCHOR, "warp", "latent") if n in shown]
+        drawn = draw_comparison(columns, [f"{path.stem}, frame {moment}"], _MATRIX)
+        drawn.save(drawings / f"{path.stem}-{rate:g}.png")
     return entry
+
+
+def _listed(shown: tuple[str, Picture]) -> tuple[str, list[Picture]]:
+    return shown[0], [shown[1]]
 
 
 def _conventional(
