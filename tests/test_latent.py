@@ -44,6 +44,10 @@ def render(nets: Networks, group: DecodedGroup, **options: Any) -> list[Picture]
     return list(generator.render_group(group, StageClock()))
 
 
+def no_grain(planes: np.ndarray) -> np.ndarray:
+    return np.zeros((len(planes), 4, *planes.shape[2:]), np.float32)
+
+
 def weight_free(group: DecodedGroup) -> list[Picture]:
     return [c.picture for c in group_conditions(group.keys, group.motions, group.fine)]
 
@@ -54,7 +58,7 @@ def test_without_a_residual_every_frame_is_the_decoded_base(tmp_path: Path, leng
     nets, group = make_nets(tmp_path / "b"), make_group(lengths)
     got = render(nets, group, steps=steps)
     planes = pack_planes(weight_free(group))
-    want = unpack_planes(nets.decode(nets.encode(planes), planes))
+    want = unpack_planes(nets.decode(nets.encode(planes), planes, no_grain(planes)))
     assert len(got) == group.frames
     # sums of float32 in another order may fall on the other side of a half
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, want, strict=True)) <= 1
@@ -68,7 +72,8 @@ def test_the_denoiser_is_shown_the_key_after_each_frame(tmp_path: Path, std: flo
     got = render(nets, group, steps=3)
     after = [c.after for c in group_conditions(group.keys, group.motions, group.fine)]
     keys = nets.encode(pack_planes(list(group.keys)))
-    want = unpack_planes(nets.decode(keys[after], pack_planes(weight_free(group))))
+    planes = pack_planes(weight_free(group))
+    want = unpack_planes(nets.decode(keys[after], planes, no_grain(planes)))
     # held frames pass through a difference and a sum; the rest as above
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, want, strict=True)) <= 1
 
@@ -229,7 +234,7 @@ def test_guidance_draws_frames_towards_their_keys(tmp_path: Path) -> None:
 
     def distance(guidance: float) -> float:
         seen: list[np.ndarray] = []
-        nets.decode = lambda latents, planes: (seen.append(latents), planes)[1]  # type: ignore[method-assign]
+        nets.decode = lambda latents, planes, grain: (seen.append(latents), planes)[1]  # type: ignore[method-assign]
         render(nets, still, steps=8, guidance=guidance, dense=True, move_noise=False)
         latents = np.concatenate(seen)
         return float(np.abs(latents[1:-1] - latents[0]).mean() + np.abs(latents[1:-1] - latents[-1]).mean())
@@ -274,7 +279,7 @@ def test_motion_between_restored_keys_is_that_of_the_coded_ones(tmp_path: Path) 
     nets = make_nets(tmp_path / "b")
     keys = [smooth_picture(n, W, H) for n in (0, 6)]
     group = DecodedGroup(0, 1, keys, [(still_motion("F"), 5)], 0.4)
-    nets.decode = lambda latents, planes: np.ascontiguousarray(-planes)  # type: ignore[method-assign]
+    nets.decode = lambda latents, planes, grain: np.ascontiguousarray(-planes)  # type: ignore[method-assign]
     between = [pack_planes([p])[0] for p in restore(nets, group)][1:-1]
     straight = [pack_planes([p])[0] for p in weight_free(group)][1:-1]
     # inverting commutes with moving and blending but for rounding to levels, of keys and of frames, and clipping

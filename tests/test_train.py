@@ -127,7 +127,7 @@ def test_latents_of_a_window_match_the_encoder(data, tmp_path):
 
 def test_a_fresh_decoder_shows_the_weight_free_picture():
     planes, noise = torch.rand(2, 6, 32, 48), torch.randn(2, 8, 8, 12)
-    assert torch.equal(Decoder()(noise, planes), planes)
+    assert torch.equal(Decoder()(noise, planes, torch.randn(2, 4, 32, 48)), planes)
 
 
 def test_scaling_the_latents_changes_no_picture():
@@ -135,8 +135,9 @@ def test_scaling_the_latents_changes_no_picture():
     encoder, decoder, scale = Encoder(), Decoder(), torch.rand(8) + 0.5
     torch.nn.init.normal_(decoder.finish.weight, std=0.02)
     planes = torch.rand(1, 6, 32, 48)
-    plain = decoder(encoder(planes), planes)
-    scaled = ScaledDecoder(decoder, scale)(ScaledEncoder(encoder, scale)(planes), planes)
+    grain = torch.randn(1, 4, 32, 48)
+    plain = decoder(encoder(planes), planes, grain)
+    scaled = ScaledDecoder(decoder, scale)(ScaledEncoder(encoder, scale)(planes), planes, grain)
     assert torch.allclose(plain, scaled, atol=1e-5)  # a division and a product, rounded in float32
 
 

@@ -15,6 +15,7 @@ GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
+_OF_LATENT = ("steps", "detail", "grain", "paint", "guidance", "guides", "noise", "base", "bundle", "backend")
 BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 DEFAULT_BPP = 0.005
@@ -113,6 +114,9 @@ class DecoderConfig:
         minimum=0.0,
         maximum=1.0,
     )
+    grain: float | None = option(
+        None, "strength of the noise that fine texture is made of; default: 1", minimum=0.0, maximum=1.0
+    )
     paint: str | None = option(
         None,
         "which pictures the latent generator paints: all, or the key pictures, which then move as without it; "
@@ -156,7 +160,7 @@ class DecoderConfig:
     def __post_init__(self) -> None:
         _check_limits(self)
         if self.generator != "latent":
-            for name in ("steps", "detail", "paint", "guidance", "guides", "noise", "base", "bundle", "backend"):
+            for name in _OF_LATENT:
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
         if self.steps is not None and self.steps != int(self.steps):

@@ -153,6 +153,7 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
     options = LatentOptions(
         steps=int(config.steps or bundle.constants.steps),
         detail=detail,
+        grain=1.0 if config.grain is None else config.grain,
         guidance=config.guidance or 0.0,
         dense=config.guides == "all",
         move_noise=config.noise != "still",

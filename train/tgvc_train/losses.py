@@ -49,11 +49,6 @@ def _fine_deviation(luma: Tensor) -> Tensor:
     return (functional.avg_pool2d(fine.square(), 16, 8) + 1e-5).sqrt()
 
 
-def change_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Difference of the changes from frame to frame; planes (B, T, 6, h, w)."""
-    return functional.l1_loss(made.diff(dim=1), wanted.diff(dim=1))
-
-
 def drift(residual: Tensor) -> Tensor:
     """Divergence (Kullback-Leibler) of N(residual, s^2) from N(0, 1) per value, up to what s alone decides."""
     return 0.5 * residual.square().mean()

@@ -2,7 +2,8 @@
 
 The autoencoder's decoder has only seen latents of sources. Here it also sees sampled ones, from which the finest
 octave cannot be told: down to half size its pictures have to agree with the source; of the finest octave only the
-amount is asked for, and that a critic takes it for real beside the weight-free picture, and that it does not flicker.
+amount is asked for, and that a critic takes it for real beside the weight-free picture. The amount must not outweigh
+the critic: what is asked for by amount alone comes as regular patterns.
 """
 
 from __future__ import annotations
@@ -16,12 +17,11 @@ from torch import Tensor
 from tgvc.diffusion.schedule import linear_abar
 from tgvc_export.nano.autoencoder import Decoder
 from tgvc_export.nano.denoiser import Denoiser
-from tgvc_train.autoencode import measure
+from tgvc_train.autoencode import draw_grain, measure
 from tgvc_train.checkpoint import Average, load_checkpoint
 from tgvc_train.latents import load_encoder
 from tgvc_train.losses import (
     Critic,
-    change_loss,
     coarse_loss,
     judge_planes,
     picture_loss,
@@ -37,15 +37,14 @@ class TuningRecipe:
     """Everything that decides the outcome."""
 
     steps: int = 4000
-    batch: int = 3
-    frames: int = 3
+    batch: int = 4
+    frames: int = 2
     crop: int = 128  # px
     rate: float = 4e-4
     noise: float = 0.3
     rebuilt: float = 0.3  # weight of pictures from true latents
-    texture: float = 1.0
-    change: float = 0.7
-    critic: float = 0.05
+    texture: float = 0.3
+    critic: float = 0.15
     most_steps: int = 4
     seed: int = 0
 
@@ -92,17 +91,17 @@ def tune_decoder(
             sampled = sampler.sample(encoder, window, int(rng.integers(1, recipe.most_steps + 1)), float(rng.random()))
             noisy = true + recipe.noise * torch.randn_like(true)
         with torch.autocast(device, torch.bfloat16):
-            made = decoder(torch.cat([noisy, sampled]), torch.cat([warp, warp]))
+            both = torch.cat([warp, warp])
+            made = decoder(torch.cat([noisy, sampled]), both, draw_grain(both))
         rebuilt, invented = made.float().chunk(2)
         values = {
             "rebuilt": picture_loss(rebuilt, source),
             "coarse": coarse_loss(invented, source),
             "texture": texture_loss(invented, source),
-            "change": change_loss(*(p.unflatten(0, window.source.shape[:2]) for p in (invented, source))),
             "fooled": -judge_planes(critic, invented, warp, device, learn=False).mean(),
         }
         loss = recipe.rebuilt * values["rebuilt"] + values["coarse"] + recipe.texture * values["texture"]
-        loss = loss + recipe.change * values["change"] + recipe.critic * values["fooled"]
+        loss = loss + recipe.critic * values["fooled"]
         maker.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)

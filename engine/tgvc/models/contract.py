@@ -6,6 +6,7 @@ from tgvc.backends.spec import Dimension, TensorSpec
 
 PLANES = 6  # of a picture at half size: four of luma, two of chroma
 HINTS = 4
+GRAIN = 4  # noise: one number per pixel of luma, in phases like it
 KINDS = ("residual",)
 ENCODER, DENOISER, DECODER = "encoder", "denoiser", "decoder"
 Tensors = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
@@ -28,6 +29,7 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     size = "N", PLANES, f"{half}*h", f"{half}*w"
     planes = tensor("planes", *size)
     latents = tensor("latents", "N", channels, "h", "w")
+    grain = tensor("grain", "N", GRAIN, f"{half}*h", f"{half}*w")
     moving = "B", channels, "T", "h", "w"
     conditions = (
         tensor("base", *moving),
@@ -37,5 +39,5 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     return {
         ENCODER: ((planes,), (latents,)),
         DENOISER: ((tensor("x", *moving), tensor("t", "B"), *conditions), (tensor("v", *moving),)),
-        DECODER: ((latents, planes), (tensor("pictures", *size),)),  # ONNX wants another name than the input's
+        DECODER: ((latents, planes, grain), (tensor("pictures", *size),)),  # ONNX wants another name than the input's
     }

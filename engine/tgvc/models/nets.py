@@ -94,10 +94,20 @@ class Networks:
         """
         return self._denoiser.run(x=x, t=t, base=base, keys=keys, hints=hints)["v"]
 
-    def decode(self, latents: FloatArray, planes: FloatArray) -> FloatArray:
-        """Planes float32 (N, 6, H/2, W/2) of latents (N, C, h, w) and of the planes of the weight-free pictures."""
+    def decode(self, latents: FloatArray, planes: FloatArray, grain: FloatArray) -> FloatArray:
+        """Pictures as planes.
+
+        Args:
+            latents: float32 (N, C, h, w).
+            planes: float32 (N, 6, H/2, W/2), of the weight-free pictures.
+            grain: float32 (N, 4, H/2, W/2), noise that fine texture is made of; zeros for none.
+
+        Returns:
+            float32 (N, 6, H/2, W/2).
+        """
         return _in_pieces(
-            lambda part: self._decoder.run(latents=latents[part], planes=planes[part])["pictures"], len(planes)
+            lambda part: self._decoder.run(latents=latents[part], planes=planes[part], grain=grain[part])["pictures"],
+            len(planes),
         )
 
 

@@ -30,14 +30,16 @@ class LatentOptions:
     """How to sample.
 
     ``steps``: of denoising. ``detail``: standard deviation of the noise that sampling starts from, 0..1; 0 gives what
-    is likeliest on average, which is smooth. ``guidance``: strength of the trajectories' pull, 0 = none. ``dense``: all
-    latent cells of the key pictures pull along the motion, not only the trajectories of the stream. ``move_noise``:
-    noise moves with what the frames show. ``moved``: sampling adds to the moved key pictures; else to a cross-fade,
-    to see what the networks and the trajectories do alone.
+    is likeliest on average, which is smooth. ``grain``: strength of the noise that fine texture is made of.
+    ``guidance``: strength of the trajectories' pull, 0 = none. ``dense``: all latent cells of the key pictures pull
+    along the motion, not only the trajectories of the stream. ``move_noise``: noise moves with what the frames show.
+    ``moved``: sampling adds to the moved key pictures; else to a cross-fade, to see what the networks and the
+    trajectories do alone.
     """
 
     steps: int
     detail: float = 1.0
+    grain: float = 1.0
     guidance: float = 0.0
     dense: bool = False
     move_noise: bool = True
@@ -46,10 +48,11 @@ class LatentOptions:
 
 @dataclass(frozen=True, eq=False)
 class _Settled:
-    """Frames that are done in latents: weight-free pictures and final latents float32 (n, C, h, w)."""
+    """Frames that are done in latents: weight-free pictures, latents float32 (n, C, h, w), grain (n, 4, H/2, W/2)."""
 
     pictures: Sequence[Picture]
     latents: FloatArray
+    grain: FloatArray
 
 
 class LatentGenerator:
@@ -122,7 +125,8 @@ class LatentGenerator:
                 with clock.measure("denoise"):
                     latents = self._sample(board, window, step)[:, list(window.slots)]
                 board.settle(window.outputs, latents)
-                yield _Settled(board.pictures(window.outputs), np.ascontiguousarray(latents.swapaxes(0, 1)))
+                grain = np.float32(self._options.grain) * board.grain(window.outputs)
+                yield _Settled(board.pictures(window.outputs), np.ascontiguousarray(latents.swapaxes(0, 1)), grain)
                 if number + 1 < len(windows):
                     board.forget(windows[number + 1].frames[0])
 
@@ -164,7 +168,8 @@ class LatentGenerator:
                 for n in range(0, len(piece.pictures), _AT_ONCE):
                     part = slice(n, n + _AT_ONCE)
                     with clock.measure("decode"):
-                        planes = self._nets.decode(piece.latents[part], pack_planes(piece.pictures[part]))
+                        given = pack_planes(piece.pictures[part])
+                        planes = self._nets.decode(piece.latents[part], given, piece.grain[part])
                         pictures = unpack_planes(planes)
                     yield pictures
 
@@ -201,6 +206,10 @@ class _Board:
     def pictures(self, frames: Sequence[int]) -> list[Picture]:
         """The weight-free pictures of some frames in order of time."""
         return [p for s in self._stretches for n, p in enumerate(s.pictures, s.first) if n in frames]
+
+    def grain(self, frames: Sequence[int]) -> FloatArray:
+        """Noise (n, 4, H/2, W/2) for the decoder."""
+        return np.stack([g for s in self._stretches for n, g in enumerate(s.grain, s.first) if n in frames])
 
     def conditions(self, frames: Sequence[int]) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Base (C, T, h, w), hints (4, T, h, w), keys before and after (2C, T, h, w)."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tgvc.diffusion.noise import NoiseSource
+from tgvc.models.contract import GRAIN
 from tgvc.models.nets import Networks, pack_planes
 from tgvc.overlap import StageClock
 from tgvc.synthesis.carry import carry_noise
@@ -16,6 +17,8 @@ from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
 from tgvc.types import FloatArray, Motion, Picture, picture_size
 
+_GRAIN_STEP = 1 << 31  # where steps of sampling would count the decoder's noise: no schedule has so many
+
 
 @dataclass(frozen=True, eq=False)
 class Stretch:
@@ -23,7 +26,8 @@ class Stretch:
 
     ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
     ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
-    ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``paths``: the trajectories
+    ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``grain`` float32
+    (n, 4, H/2, W/2), for the decoder. ``paths``: the trajectories
     that were asked for, which begin at the key before the stretch.
     """
 
@@ -33,6 +37,7 @@ class Stretch:
     base: FloatArray
     hints: FloatArray
     noise: FloatArray
+    grain: FloatArray
     paths: Paths
 
     @property
@@ -69,7 +74,7 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
     width, height = picture_size(group.keys[0])
     lengths = [1, *(length - 1 for _, length in group.motions)]
     motions: list[Motion | None] = [None, *(motion for motion, _ in group.motions)]
-    first, before = 0, None
+    first, before, fine_before = 0, None, None
     for key, (count, motion) in enumerate(zip(lengths, motions, strict=True)):
         with clock.measure("conditions"):
             frames = [next(conditions) for _ in range(count)]
@@ -82,10 +87,14 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
             fields = [frame.fields for frame in frames if frame.fields is not None]
             if needs.move_noise and before is not None:
                 noise = carry_noise(noise, before, fields, nets.constants.cell_px)
+            grain = source.field(range(first, first + count), (GRAIN, height // 2, width // 2), _GRAIN_STEP)
+            if needs.move_noise and fine_before is not None:
+                grain = carry_noise(grain, fine_before, fields, 2)
             paths = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)
+        fine = np.ascontiguousarray(grain.swapaxes(0, 1))
         hints = np.stack([frame.hints for frame in frames], axis=1)
-        yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, paths)
-        first, before = first + count, noise[:, -1]
+        yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, fine, paths)
+        first, before, fine_before = first + count, noise[:, -1], grain[:, -1]
 
 
 def _segment_paths(
