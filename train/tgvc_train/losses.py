@@ -44,9 +44,13 @@ def texture_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return functional.l1_loss(*(_fine_deviation(luma_of(p)) for p in (made, wanted)))
 
 
+def fine_octave(luma: Tensor) -> Tensor:
+    """What of a luma (N, 1, H, W) is gone at half size."""
+    return luma - functional.interpolate(functional.avg_pool2d(luma, 2), scale_factor=2, mode="bilinear")
+
+
 def _fine_deviation(luma: Tensor) -> Tensor:
-    fine = luma - functional.interpolate(functional.avg_pool2d(luma, 2), scale_factor=2, mode="bilinear")
-    return (functional.avg_pool2d(fine.square(), 16, 8) + 1e-5).sqrt()
+    return (functional.avg_pool2d(fine_octave(luma).square(), 16, 8) + 1e-5).sqrt()
 
 
 def drift(residual: Tensor) -> Tensor:
@@ -55,11 +59,16 @@ def drift(residual: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """Tells real planes from made ones, patch by patch, beside the weight-free picture that both belong to."""
+    """Tells real planes from made ones, patch by patch, beside the weight-free picture that both belong to.
 
-    def __init__(self) -> None:
+    Args:
+        fine: it is shown the finest octave of the luma alone.
+    """
+
+    def __init__(self, *, fine: bool = False) -> None:
         super().__init__()
-        widths = (12, 48, 64, 96)
+        self.fine = fine
+        widths = (10 if fine else 12, 48, 64, 96)
         layers: list[nn.Module] = []
         for n, (a, b) in enumerate(pairwise(widths)):
             layer = nn.Conv2d(a, b, 4 if n else 3, 2 if n else 1, padding=1)
@@ -68,7 +77,8 @@ class Critic(nn.Module):
 
     def forward(self, planes: Tensor, warp: Tensor) -> Tensor:
         """Planes (N, 6, h, w) and weight-free planes to scores (N, 1, h/4, w/4)."""
-        return self.layers(torch.cat([planes - warp, warp], dim=1))
+        seen = functional.pixel_unshuffle(4 * fine_octave(luma_of(planes)), 2) if self.fine else planes - warp
+        return self.layers(torch.cat([seen, warp], dim=1))
 
 
 def judge_planes(critic: Critic, planes: Tensor, warp: Tensor, device: str, *, learn: bool) -> Tensor:

@@ -2,8 +2,7 @@
 
 The autoencoder's decoder has only seen latents of sources. Here it also sees sampled ones, from which the finest
 octave cannot be told: down to half size its pictures have to agree with the source; of the finest octave only the
-amount is asked for, and that a critic takes it for real beside the weight-free picture. The amount must not outweigh
-the critic: what is asked for by amount alone comes as regular patterns.
+amount is asked for, and that a critic, who sees nothing else, takes it for real beside the weight-free picture.
 """
 
 from __future__ import annotations
@@ -40,11 +39,12 @@ class TuningRecipe:
     batch: int = 4
     frames: int = 2
     crop: int = 128  # px
-    rate: float = 4e-4
+    rate: float = 3e-4
     noise: float = 0.3
-    rebuilt: float = 0.3  # weight of pictures from true latents
-    texture: float = 0.3
-    critic: float = 0.15
+    rebuilt: float = 0.3  # weights: of pictures from true latents,
+    coarse: float = 3.0  # of what has to agree with the source,
+    texture: float = 0.5  # and of what only has to look like it
+    critic: float = 0.05
     most_steps: int = 4
     seed: int = 0
 
@@ -69,10 +69,9 @@ def tune_decoder(
         raise ValueError(f"{out}: train autoencoder and denoiser first")
     scale = second["scale"].reshape(1, -1, 1, 1, 1).to(device)
     latents = scale.shape[1]
-    decoder, denoiser, critic = Decoder(latents), Denoiser(latents), Critic()
+    decoder, denoiser, critic = Decoder(latents), Denoiser(latents), Critic(fine=True)
     decoder.load_state_dict(first["decoder_average"])
     denoiser.load_state_dict(second["average"])
-    critic.load_state_dict(first["critic"])
     for module in (encoder, decoder, denoiser, critic):
         module.to(device)
     average = Average(decoder)
@@ -100,7 +99,9 @@ def tune_decoder(
             "texture": texture_loss(invented, source),
             "fooled": -judge_planes(critic, invented, warp, device, learn=False).mean(),
         }
-        loss = recipe.rebuilt * values["rebuilt"] + values["coarse"] + recipe.texture * values["texture"]
+        loss = (
+            recipe.rebuilt * values["rebuilt"] + recipe.coarse * values["coarse"] + recipe.texture * values["texture"]
+        )
         loss = loss + recipe.critic * values["fooled"]
         maker.zero_grad(set_to_none=True)
         loss.backward()
