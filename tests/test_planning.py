@@ -581,6 +581,23 @@ def test_planner_tells_of_every_candidate(short_clip: list[Picture]) -> None:
     assert {t["spacing"] for t in plan.trials} == {2, 4}
 
 
+def test_wide_steps_of_the_codec_are_filled_by_other_key_sizes(
+    make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class SteppingCodec(FakeCodec):
+        def encode(self, pictures: Sequence[Picture], quality: float, preset: int) -> CodedTrack:
+            per_pixel = self.size_of(quality) / (96 * 64)
+            height, width = picture_planes(pictures[0])[0].shape
+            return CodedTrack(bytes(round(per_pixel * width * height)), list(pictures))
+
+    monkeypatch.setitem(CODECS, 0, SteppingCodec(lambda q: 800 if q > 50 else 1080))
+    clip = make_clip([(0.7 * n, 0.2 * n) for n in range(9)], size=(192, 128))
+    plan = GroupPlanner(0, threads=1, spacing=4).plan(Task(clip, 1000.0))
+    # at half size there is nothing between 80 % and 108 % of the budget; one step of 8 px more gives 97.5 %
+    assert plan.key_size == (104, 72)
+    assert plan.size == 975
+
+
 def test_uneven_keys_are_found_where_motion_is_uneven(make_clip: MakeClip) -> None:
     shake = np.random.default_rng(0).normal(0, 6, (16, 2))
     clip = make_clip([*([(0.0, 0.0)] * 17), *shake.tolist()], size=(96, 64))

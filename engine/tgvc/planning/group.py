@@ -36,11 +36,11 @@ _CLOSE = 0.3  # dB of merit within which the second best candidate is coded with
 # mixture is tried, shares of the keys that are left out together and of the segments that are split together.
 _MARGIN = 0.4
 _WORTHWHILE = 0.08
-_FINER = 0.1  # dB of merit that half as many key pictures may lack
-_SURPLUS = 0.15  # dB of merit that uneven keys must win: less has cost the metrics that merit does not see
-_MANY = 4  # candidates from which on the search goes beyond mixtures that promise something
 _THINNED = 0.12
 _SPLIT = 0.1
+_MANY = 4  # candidates from which on the search goes beyond mixtures that promise something
+_FINER = 0.1  # dB of merit that half as many key pictures may lack
+_SURPLUS = 0.15  # dB of merit that uneven keys must win: less has cost the metrics that merit does not see
 # Squared error that one bit of motion has to save, in units of (squared error / bits). PSNR rises by about 2.5 dB per
 # doubling of the rate, so a bit of key pictures saves error / bits * 2.5 * ln(10) / (10 * ln 2) = 0.83 of them; it also
 # buys structure, which squared error does not see, and 2.0 measured better on all other metrics.
@@ -283,13 +283,14 @@ class GroupPlanner:
     def _fill(self, task: Task, choice: Choice, plan: GroupPlan) -> GroupPlan:
         """The plan, or where the codec's steps in quality are too wide, one with slightly other sizes of the keys."""
         assert task.budget is not None
-        plans = [plan]
-        for widen in (1, 2, -1, 3, -2, 4, -3):
-            if plans[-1].fits and plans[-1].size >= _FULL * task.budget:
-                break
-            plans.append(self._recode(task, choice, plan, widen))
         enough = _LEAST * task.budget
-        return max(plans, key=lambda p: (p.fits, min(p.size, enough), p.verdict.merit))
+        best = last = plan
+        for widen in (1, 2, -1, 3, -2, 4, -3):
+            if last.fits and last.size >= _FULL * task.budget:
+                break
+            last = self._recode(task, choice, plan, widen)  # only two are held: a plan has all frames of its group
+            best = max(best, last, key=lambda p: (p.fits, min(p.size, enough), p.verdict.merit))
+        return best
 
 
 def _worth(plan: GroupPlan, reference: float) -> float:
