@@ -71,9 +71,10 @@ def modules() -> dict[str, Any]:
         def __init__(self) -> None:
             super().__init__()
             self.spread = nn.Conv2d(CHANNELS, 96, 1)
+            self.shape = nn.Conv2d(4, 6, 1)
 
-        def forward(self, latents: Any, planes: Any) -> Any:
-            return planes + functional.pixel_shuffle(self.spread(latents), 4)
+        def forward(self, latents: Any, planes: Any, grain: Any) -> Any:
+            return planes + functional.pixel_shuffle(self.spread(latents), 4) + self.shape(grain)
 
     return {"encoder": Encoder(), "denoiser": Denoiser(), "decoder": Decoder()}
 
