@@ -171,3 +171,17 @@ def test_bad_courses_are_refused() -> None:
         make_course(0, 1)
     with pytest.raises(ValueError, match="visible: expected bool"):
         Course(0, np.zeros((2, 5, 2), np.float32), np.ones((2, 4), bool))
+
+
+def test_a_mean_pull_does_not_grow_with_the_number_of_trajectories() -> None:
+    rng = np.random.default_rng(8)
+    xy = rng.uniform(8, 56, (40, 9, 2)).astype(np.float32)
+    z = rng.normal(size=(3, 9, *SIZE)).astype(np.float32)
+    one = Course(0, xy[:1], np.ones((1, 9), np.bool_))
+    again = Course(0, np.repeat(xy[:1], 7, axis=0), np.ones((7, 9), np.bool_))
+    alone, together = (Guidance([c], whole(9), SIZE, mean=True)(z, 0) for c in (one, again))
+    np.testing.assert_array_equal(alone, together)
+    crowd = Guidance([Course(0, xy, np.ones((40, 9), np.bool_))], whole(9), SIZE, mean=True)(z, 0)
+    assert crowd is not None
+    assert np.abs(crowd).max() <= 1
+    assert np.abs(crowd).max() > 0.4

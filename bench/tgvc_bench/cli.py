@@ -183,7 +183,7 @@ def measure_networks(clip: Path, steps: tuple[int, ...], threads: int, repeats: 
 @commands.command("following")
 @click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--steps", multiple=True, type=int, default=following.STEPS, show_default=True)
-@click.option("--strength", default=1.1, show_default=True, help="Of the guidance.")
+@click.option("--strength", default=0.5, show_default=True, help="Of the guidance.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def measure_following(clips: tuple[Path, ...], steps: tuple[int, ...], strength: float, output: Path) -> None:
     """Track the points of CLIPS' streams again in what the latent generator paints, with and without guidance."""

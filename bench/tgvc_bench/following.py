@@ -31,7 +31,7 @@ from tgvc_kernels import ops
 FORMAT = "tgvc-following 1"
 SPACINGS, STEPS = (16, 30), (1, 2, 4, 8)
 _PITCH_PX = 16  # of the grid of points
-_STRENGTH = 1.1
+_STRENGTH = 0.5
 
 
 def usual_variants(steps: Sequence[int], strength: float) -> dict[str, DecoderConfig]:

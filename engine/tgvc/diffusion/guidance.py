@@ -57,6 +57,8 @@ class Guidance:
         scale: number, or float32 (C,), that x0 is multiplied with.
         outside: latents z float32 (C, h, w) of frames that are not in the window, by number. Only key frames are used.
         cell: px per latent cell.
+        mean: every cell is pulled by the mean of what pulls there, not by the sum, so that the pull does not grow with
+            the number of trajectories.
         parity: published weights, windows and positions, for one segment and the windows of form ``parity``. The second
             stage needs the first key frame in ``outside`` (the published sampler compares with its noisy state).
 
@@ -76,6 +78,7 @@ class Guidance:
         scale: float | FloatArray = 1.0,
         outside: Mapping[int, FloatArray] | None = None,
         cell: int = CELL_PX,
+        mean: bool = False,
         parity: bool = False,
     ) -> None:
         courses = sorted(courses, key=lambda course: course.first)
@@ -100,6 +103,7 @@ class Guidance:
             plans.append(ops.guidance_plan(xy, visible, slots, shape, cell, RADIUS, parity))
         self.plan = _join(plans, shape)
         self.base, self.outside = base, list(stored.values())
+        self.shares = _pulls_per_cell(self.plan) if mean and self.plan.cells.size else None
         self.scale = np.float32(scale) if np.ndim(scale) == 0 else np.asarray(scale, np.float32)[:, None, None, None]
 
     def __call__(self, x0: FloatArray, i: int) -> FloatArray | None:
@@ -108,7 +112,16 @@ class Guidance:
             return None
         z = self.scale * x0 if self.base is None else self.base + self.scale * x0
         volume = np.concatenate([z, np.stack(self.outside, axis=1)], axis=1) if self.outside else None
-        return ops.guidance_gradient(z, self.plan, volume, volume)
+        gradient = ops.guidance_gradient(z, self.plan, volume, volume)
+        if self.shares is not None:
+            gradient.reshape(len(gradient), -1)[:, self.plan.cells] /= self.shares
+        return gradient
+
+
+def _pulls_per_cell(plan: GuidancePlan) -> FloatArray:
+    """Sum of the weights at every cell of a plan that has any, float32 (M,)."""
+    halves = plan.first_halves.astype(np.int64) + plan.last_halves
+    return np.asarray(np.maximum(np.add.reduceat(halves, plan.rows[:-1]), 1) / 2, np.float32)
 
 
 def _timed(

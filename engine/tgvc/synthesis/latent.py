@@ -157,6 +157,7 @@ class LatentGenerator:
                 scale=float(std),
                 outside=board.key_latents(),
                 cell=constants.cell_px,
+                mean=True,
             )
         noise = np.float32(self._options.detail) * board.noise(window.frames)
         residual = ddim(denoise, noise, self._schedule, None, guidance, step, Options(hold=hold))
