@@ -25,6 +25,7 @@ from tgvc_bench import (
     published,
     quality,
     rate,
+    results,
     speed,
 )
 from tgvc_bench.baselines import Sweep
@@ -190,6 +191,15 @@ def measure_following(clips: tuple[Path, ...], steps: tuple[int, ...], strength:
     for entry in following.run_following(clips, output, steps, strength):
         click.echo(f"{entry['clip']}, spacing {entry['spacing']}: {entry['errors_px']}")
     click.echo(following.format_following(read_record(output) or {"entries": []}))
+
+
+@commands.command("results")
+@click.option("--folder", default=Path("bench/results"), show_default=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", default=Path("docs/results.md"), show_default=True, type=click.Path(path_type=Path))
+def make_results(folder: Path, output: Path) -> None:
+    """Write the page of results from the committed measurements."""
+    results.write_results(folder, output)
+    click.echo(output)
 
 
 @commands.command("rate")
