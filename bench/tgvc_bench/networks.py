@@ -16,6 +16,7 @@ from tgvc.config import DecoderConfig
 from tgvc.decoder import decode_group, make_generator
 from tgvc.errors import BackendError
 from tgvc.models.bundle import load_bundle
+from tgvc.models.contract import GRAIN
 from tgvc.models.nets import Networks
 from tgvc.overlap import StageClock
 from tgvc.types import FloatArray
@@ -37,7 +38,7 @@ def run_networks(clip: Path, steps: Sequence[int], threads: int, repeats: int, o
     import tgvc
 
     stream = io.BytesIO()
-    tgvc.encode(clip, stream, bpp=0.02, frames=SEGMENT, threads=1)
+    tgvc.encode(clip, stream, bpp=0.02, frames=SEGMENT, spacing=SEGMENT - 1, threads=1)
     source = read_clip(clip, SEGMENT)
     record: dict[str, Any] = {
         "format": FORMAT,
@@ -99,6 +100,7 @@ def compare_runtimes(size: tuple[int, int], threads: int, repeats: int) -> Itera
     def draw(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32)
 
+    grain = draw(4, GRAIN, height // 2, width // 2)
     video = SEGMENT, height // 8, width // 8
     planes, latents = draw(4, 6, height // 2, width // 2), draw(4, channels, height // 8, width // 8)
     noisy = [draw(1, channels, *video), np.full(1, 500, np.float32), draw(1, channels, *video)]
@@ -106,7 +108,7 @@ def compare_runtimes(size: tuple[int, int], threads: int, repeats: int) -> Itera
     cases: dict[str, tuple[Callable[..., object], torch.nn.Module, list[FloatArray]]] = {
         "encoder": (nets.encode, Encoder(channels), [planes]),
         "denoiser": (nets.denoise, Denoiser(channels), noisy),
-        "decoder": (nets.decode, Decoder(channels), [latents, planes]),
+        "decoder": (nets.decode, Decoder(channels), [latents, planes, grain]),
     }
     for name, (ours, module, arrays) in cases.items():
         tensors = [torch.from_numpy(array) for array in arrays]
