@@ -112,14 +112,17 @@ class Decoder:
         """Frames inside the asked range: groups are parsed ahead, painted, and cut to what is shown."""
         start = moment(self.config.start or 0.0)
         end = None if self.config.end is None else moment(self.config.end)
-        with closing(run_ahead(self._parse(reader, clock), may_wait=True)) as parsed:
+        parsing = self._parse(reader, clock)
+        if self.config.generator != "warp":  # which takes no longer than parsing, and would only hold two groups more
+            parsing = run_ahead(parsing, may_wait=True)
+        with closing(parsing) as parsed:
             for times, hidden, group in parsed:
                 with closing(self._generator.render_group(group, clock, on_progress)) as pictures:
                     for time_, picture in zip(times, islice(pictures, hidden, None), strict=False):
                         if time_ >= start and (end is None or time_ < end):
                             yield TimedPicture(time_, picture)
 
-    def _parse(self, reader: Reader, clock: StageClock) -> Iterator[tuple[list[Fraction], int, DecodedGroup]]:
+    def _parse(self, reader: Reader, clock: StageClock) -> Generator[tuple[list[Fraction], int, DecodedGroup]]:
         """Times of the shown frames, frames hidden before them, and the layers, of every group in the asked range.
 
         Whole groups before it are skipped without decoding.
