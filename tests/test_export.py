@@ -157,7 +157,7 @@ def test_an_exported_network_takes_sizes_that_it_was_not_traced_with(exported: P
 @pytest.mark.slow
 def test_a_bundle_that_is_too_large_is_refused_and_nothing_is_left(modules: dict[str, Any], tmp_path: Path) -> None:
     from tgvc_export.bundle import NetExport, export_bundle
-    from tgvc_export.onnx_file import ExportError
+    from tgvc_export.graph_rules import ExportError
 
     nets = {"encoder": NetExport(modules["encoder"], [example("encoder", N=3, B=2, T=5, h=8, w=12)])}
     with pytest.raises(ExportError, match="100 are allowed"):
@@ -243,7 +243,7 @@ def test_graphs_that_a_backend_would_refuse_are_refused_at_export(
     nodes: list[onnx.NodeProto], weights: dict[str, np.ndarray], opset: int, told: str
 ) -> None:
     pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
-    from tgvc_export.onnx_file import ExportError, check_graph
+    from tgvc_export.graph_rules import ExportError, check_graph
 
     specs = (tensor("a", "N", 4, "T", "h", "w"),), (tensor("y", "N", 4, "T", "h", "w"),)
     if told:
@@ -256,7 +256,8 @@ def test_graphs_that_a_backend_would_refuse_are_refused_at_export(
 
 def test_a_weight_that_does_not_fit_in_a_half_is_refused() -> None:
     pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
-    from tgvc_export.onnx_file import ExportError, store_in_halves
+    from tgvc_export.graph_rules import ExportError
+    from tgvc_export.precision import store_in_halves
 
     model = _model([helper.make_node("MatMul", ["a", "w"], ["y"])], {"w": np.full((16, 16), 7e4, np.float32)})
     with pytest.raises(ExportError, match="weight w: values up to 70000"):

@@ -16,7 +16,9 @@ from tgvc.models.bundle import ModelBundle, load_bundle, write_manifest
 from tgvc.models.contract import residual_contract
 from tgvc.models.manifest import MANIFEST, Constants
 from tgvc_export.check import Case, check_bundle
-from tgvc_export.onnx_file import STORED_IN_HALVES, ExportError, export_module
+from tgvc_export.graph_rules import ExportError
+from tgvc_export.onnx_file import export_module
+from tgvc_export.precision import STORED_IN_HALVES
 
 PRECISION = "weights stored as float16, float32 arithmetic"
 MAX_BYTES = 40_000_000
