@@ -152,9 +152,9 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
 
     bundle = load_bundle(config.bundle or "nano")
     nets = Networks(bundle, load_backend(config.backend or AUTO, threads=config.threads))
-    detail = bundle.constants.detail if config.detail is None else config.detail
+    detail = nets.constants.detail if config.detail is None else config.detail
     options = LatentOptions(
-        steps=int(config.steps or bundle.constants.steps),
+        steps=int(config.steps or nets.constants.steps),
         detail=detail,
         grain=1.0 if config.grain is None else config.grain,
         guidance=config.guidance or 0.0,

@@ -47,7 +47,11 @@ class OrtBackend:
 
     def load(self, record: NetRecord) -> OrtNet:
         """A network, ready to run; see `tgvc.backends.base.Backend.load`."""
-        session = self._open(record.read(), record.name)
+        if record.data is None:
+            session = self._open(record.read(), record.name)
+        else:
+            record.verify()
+            session = self._open(str(record.path), record.name)  # the runtime maps the weights beside it into memory
         faults = [
             *_tensor_faults(session.get_inputs(), record.inputs),
             *_tensor_faults(session.get_outputs(), record.outputs),
@@ -64,7 +68,7 @@ class OrtBackend:
             )
         self._runtime.preload_dlls()  # finds CUDA and cuDNN that came with pip
 
-    def _open(self, model: bytes, name: str = "probe") -> Any:
+    def _open(self, model: bytes | str, name: str = "probe") -> Any:
         """A session that runs on the provider that was asked for, or an error; never on another one."""
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1

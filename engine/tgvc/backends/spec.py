@@ -20,6 +20,7 @@ _SYMBOL = re.compile(r"(?:([1-9][0-9]{0,5})\*)?([A-Za-z][A-Za-z0-9_]{0,31})", re
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 _MAX_LENGTH = 1 << 31
 _MAX_RANK = 8
+_BLOCK = 1 << 20
 
 
 def split_dimension(dimension: Dimension) -> tuple[int, str]:
@@ -62,12 +63,21 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class DataFile:
+    """Weights outside an ONNX file, where they do not fit into one: ``path``, ``size`` in bytes, ``sha256`` of them."""
+
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class NetRecord:
     """One network of a bundle as its manifest has it.
 
     ``path``: the ONNX file. ``size``: its bytes; ``sha256``: their hash, 64 hexadecimal digits. ``precision``: how
     weights are stored and sums are taken, in words. ``error``: what the export measured against the network it came
-    from, name -> number.
+    from, name -> number. ``data``: the file of its weights, beside the ONNX file, if they are not in it.
     """
 
     name: str
@@ -78,6 +88,12 @@ class NetRecord:
     outputs: tuple[TensorSpec, ...]
     precision: str = "float32"
     error: Mapping[str, float] = field(default_factory=dict)
+    data: DataFile | None = None
+
+    @property
+    def paths(self) -> list[Path]:
+        """All files of the network."""
+        return [self.path] if self.data is None else [self.path, self.data.path]
 
     def read(self) -> bytes:
         """The bytes of the file, which are those that the hash was made of.
@@ -95,6 +111,40 @@ class NetRecord:
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise BundleError(f"{self.path.name}: its sha256 is not the manifest's; reinstall the bundle")
         return data
+
+    def verify(self) -> None:
+        """Make sure that all files are what the manifest says, for a runtime that reads them itself.
+
+        Raises:
+            BundleError: they are not.
+        """
+        self.read()
+        if self.data is not None and (fault := file_fault(self.data.path, self.data.size, self.data.sha256)):
+            raise BundleError(f"{fault}; reinstall the bundle")
+
+
+def file_fault(path: Path, size: int, sha256: str) -> str:
+    """What is wrong with a file of a bundle: missing, of another size, of another hash; empty if nothing is."""
+    try:
+        if not path.is_file():
+            return f"{path.name} is missing"
+        found = path.stat().st_size
+        if found != size:
+            return f"{path.name} has {found} bytes, the manifest says {size}"
+        if hash_file(path) != sha256:
+            return f"{path.name} has another sha256 than the manifest says"
+    except OSError as fault:
+        return f"{path.name}: {fault.strerror or fault}"
+    return ""
+
+
+def hash_file(path: Path) -> str:
+    """The sha256 of a file, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def bind_shapes(specs: Iterable[TensorSpec], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:

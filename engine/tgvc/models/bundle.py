@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -11,22 +10,23 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from tgvc.backends.spec import NetRecord, TensorSpec, split_dimension
+from tgvc.backends.spec import DataFile, NetRecord, file_fault, hash_file
 from tgvc.diffusion.schedule import SCHEDULE
 from tgvc.errors import BundleError
-from tgvc.models.contract import KINDS, Tensors, residual_contract
+from tgvc.models.constants import CONSTANTS, AnyConstants, TrackerConstants
+from tgvc.models.contract import Tensors, contract_of, keeps_contract
 from tgvc.models.manifest import (
     FORMAT,
     MANIFEST,
     MAX_MANIFEST_BYTES,
-    Constants,
     Manifest,
     net_entry,
     parse_manifest,
 )
 
+__all__ = ["EMBEDDED", "ModelBundle", "bundle_folder", "hash_file", "load_bundle", "write_manifest"]
 EMBEDDED = ("nano",)
-_BLOCK = 1 << 20
+DATA_ENDING = ".data"  # of the file beside an ONNX file that holds its weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,20 +84,22 @@ def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:
 
 def contract_faults(manifest: Manifest) -> list[str]:
     """What networks lack of what their kind demands."""
-    if manifest.kind not in KINDS:
-        return [f"kind {manifest.kind!r}, this release runs {', '.join(KINDS)}"]
-    contract = residual_contract(manifest.constants.latent_channels, manifest.constants.cell_px)
+    constants = manifest.constants
+    contract = contract_of(constants)
     faults = []
-    if manifest.constants.schedule != SCHEDULE:
-        faults.append(f"schedule {manifest.constants.schedule!r}, this release knows {SCHEDULE}")
+    if not isinstance(constants, TrackerConstants) and constants.schedule != SCHEDULE:
+        faults.append(f"schedule {constants.schedule!r}, this release knows {SCHEDULE}")
     if lost := [name for name in contract if name not in manifest.nets]:
         faults.append(f"no {', '.join(lost)} among the networks")
     for name, record in manifest.nets.items():
         if name not in contract:
             faults.append(f"network {name} is not known")
             continue
-        for got, want in zip((record.inputs, record.outputs), contract[name], strict=True):
-            if {_normal(spec) for spec in got} != {_normal(spec) for spec in want}:
+        found = record.inputs, record.outputs
+        if keeps_contract(found, contract[name], fixed=manifest.kind != "residual"):
+            continue
+        for got, want in zip(found, contract[name], strict=True):
+            if set(got) != set(want):
                 faults.append(f"{name} has {'; '.join(map(str, got))}, expected {'; '.join(map(str, want))}")
     return faults
 
@@ -106,28 +108,11 @@ def file_faults(records: Iterable[NetRecord]) -> list[str]:
     """What is wrong with the files of networks: missing, of another size, of another hash."""
     faults = []
     for record in records:
-        name = record.path.name
-        try:
-            if not record.path.is_file():
-                faults.append(f"{name} is missing")
-                continue
-            size = record.path.stat().st_size
-            if size != record.size:
-                faults.append(f"{name} has {size} bytes, the manifest says {record.size}")
-            elif hash_file(record.path) != record.sha256:
-                faults.append(f"{name} has another sha256 than the manifest says")
-        except OSError as fault:
-            faults.append(f"{name}: {fault.strerror or fault}")
+        files = [(record.path, record.size, record.sha256)]
+        if record.data is not None:
+            files.append((record.data.path, record.data.size, record.data.sha256))
+        faults += [fault for file in files if (fault := file_fault(*file))]
     return faults
-
-
-def hash_file(path: Path) -> str:
-    """The sha256 of a file, 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def write_manifest(
@@ -136,7 +121,7 @@ def write_manifest(
     name: str,
     revision: str,
     licence: str,
-    constants: Constants,
+    constants: AnyConstants,
     nets: Mapping[str, Path],
     tensors: Mapping[str, Tensors] | None = None,
     precision: str = "float32",
@@ -146,13 +131,14 @@ def write_manifest(
     """Write the manifest of ONNX files that lie in a folder, and load the bundle back.
 
     Args:
-        folder: of the bundle; the files are there already.
+        folder: of the bundle; the files are there already, and weights in a file of their own lie beside their ONNX
+            file as ``NAME.onnx.data``.
         name: of the bundle, such as "nano".
         revision: of the bundle.
         licence: of the weights.
-        constants: of the networks.
+        constants: of the networks; they say which kind the bundle is.
         nets: files by the names of the networks.
-        tensors: inputs and outputs by the names of the networks; of kind ``residual`` if None.
+        tensors: inputs and outputs by the names of the networks; those of the kind's contract if None.
         precision: how weights are stored and sums are taken, in words.
         errors: what was measured against the original, by the names of the networks.
         notes: anything worth knowing, plain values.
@@ -160,7 +146,7 @@ def write_manifest(
     Raises:
         BundleError: what was written is not a valid bundle.
     """
-    tensors = tensors or residual_contract(constants.latent_channels, constants.cell_px)
+    tensors = tensors or contract_of(constants)
     records = [
         NetRecord(
             net,
@@ -170,6 +156,7 @@ def write_manifest(
             *tensors[net],
             precision=precision,
             error=(errors or {}).get(net, {}),
+            data=_data_beside(path),
         )
         for net, path in nets.items()
     ]
@@ -177,7 +164,7 @@ def write_manifest(
         "format": FORMAT,
         "name": name,
         "revision": revision,
-        "kind": "residual",
+        "kind": next(kind for kind, made in CONSTANTS.items() if type(constants) is made),
         "licence": licence,
         "constants": asdict(constants),
         "nets": {record.name: net_entry(record) for record in records},
@@ -190,5 +177,6 @@ def write_manifest(
     return load_bundle(folder)
 
 
-def _normal(spec: TensorSpec) -> tuple[str, str, tuple[tuple[int, str], ...]]:
-    return spec.name, spec.dtype, tuple(split_dimension(d) for d in spec.shape)
+def _data_beside(path: Path) -> DataFile | None:
+    data = path.with_name(path.name + DATA_ENDING)
+    return DataFile(data, data.stat().st_size, hash_file(data)) if data.exists() else None

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from tgvc.backends.spec import Dimension, TensorSpec
+from tgvc.backends.spec import Dimension, TensorSpec, split_dimension
+from tgvc.models.constants import AnyConstants, InterpolationConstants, TrackerConstants
 
 PLANES = 6  # of a picture at half size: four of luma, two of chroma
 HINTS = 4
 GRAIN = 4  # noise: one number per pixel of luma, in phases like it
-KINDS = ("residual",)
+RGB = 3
+TEXT_TOKENS = 77  # of a prompt, padded
+IMAGE_PX = 224  # width and height of what the image tower looks at
 ENCODER, DENOISER, DECODER = "encoder", "denoiser", "decoder"
+UNET, VAE_ENCODER, VAE_DECODER = "unet", "vae_encoder", "vae_decoder"
+IMAGE_TOWER, TEXT_TOWER = "image_tower", "text_tower"
+FEATURES, UPDATE = "features", "update"
 Tensors = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
+
+
+def contract_of(constants: AnyConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of all networks of a bundle, by their names, from the constants of its kind."""
+    if isinstance(constants, InterpolationConstants):
+        return interpolation_contract(constants)
+    if isinstance(constants, TrackerConstants):
+        return tracker_contract(constants)
+    return residual_contract(constants.latent_channels, constants.cell_px)
 
 
 def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
@@ -22,10 +37,7 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
         cell_px: width and height of a latent cell in px, even.
     """
     half = cell_px // 2
-
-    def tensor(name: str, *shape: Dimension) -> TensorSpec:
-        return TensorSpec(name, "float32", shape)
-
+    tensor = _tensor
     size = "N", PLANES, f"{half}*h", f"{half}*w"
     planes = tensor("planes", *size)
     latents = tensor("latents", "N", channels, "h", "w")
@@ -41,3 +53,108 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
         DENOISER: ((tensor("x", *moving), tensor("t", "B"), *conditions), (tensor("v", *moving),)),
         DECODER: ((latents, planes, grain), (tensor("pictures", *size),)),  # ONNX wants another name than the input's
     }
+
+
+def interpolation_contract(constants: InterpolationConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of the networks of kind ``interpolation``: all frames between two key pictures at once.
+
+    B runs, T frames, N pictures or prompts, M image tokens shown to a frame, h and w latent cells, all of them free.
+    Pictures are RGB in -1..1; ``moments`` are mean and log of the variance; ``z`` is what the VAE's own latents are,
+    without the scale of the sampler's; ``t`` and ``fs`` hold whole numbers.
+    """
+    c, d, px = constants.latent_channels, constants.context, constants.cell_px
+    picture = _tensor("picture", "N", RGB, f"{px}*h", f"{px}*w")
+    return {
+        UNET: (
+            (
+                _tensor("x", "B", 2 * c, "T", "h", "w"),
+                _tensor("t", "B"),
+                _tensor("fs", "B"),
+                _tensor("text", "B", TEXT_TOKENS, d),
+                _tensor("image", "B", "T", "M", d),
+            ),
+            (_tensor("v", "B", c, "T", "h", "w"),),
+        ),
+        VAE_ENCODER: ((picture,), (_tensor("moments", "N", 2 * c, "h", "w"),)),
+        VAE_DECODER: ((_tensor("z", "N", c, "h", "w"),), (picture,)),
+        IMAGE_TOWER: (
+            (_tensor("pixels", "N", RGB, IMAGE_PX, IMAGE_PX),),
+            (
+                _tensor("tokens", "N", constants.window * constants.image_tokens, d),
+                _tensor("embedding", "N", constants.embedding),
+            ),
+        ),
+        TEXT_TOWER: (
+            (TensorSpec("tokens", "int64", ("N", TEXT_TOKENS)),),
+            (_tensor("text", "N", TEXT_TOKENS, d),),
+        ),
+    }
+
+
+def tracker_contract(constants: TrackerConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of the networks of kind ``tracker``: N pictures, K points, T frames, h x w cells of features.
+
+    ``features`` have unit length over their channels. ``update`` is one iteration: features around every point at each
+    level of the pyramid (``support``: what they were where the point was asked for), positions in cells of level 0,
+    logits of "can be seen" and "is sure of it", the embedding of time.
+    """
+    c, px = constants.channels, constants.stride
+    around = (2 * constants.radius + 1) ** 2
+    levels = range(constants.levels)
+    pyramid = [_tensor(f"level{n}", "T", c, f"h{n}", f"w{n}") for n in levels]
+    support = [_tensor(f"support{n}", "K", around, c) for n in levels]
+    return {
+        FEATURES: (
+            (_tensor("pictures", "N", RGB, f"{px}*h", f"{px}*w"),),
+            (_tensor("features", "N", c, "h", "w"),),
+        ),
+        UPDATE: (
+            (
+                *pyramid,
+                *support,
+                _tensor("coords", "T", "K", 2),
+                _tensor("visible", "T", "K"),
+                _tensor("confident", "T", "K"),
+                _tensor("time", "T", constants.token),
+            ),
+            (
+                _tensor("new_coords", "T", "K", 2),
+                _tensor("new_visible", "T", "K"),
+                _tensor("new_confident", "T", "K"),
+            ),
+        ),
+    }
+
+
+def keeps_contract(found: Tensors, wanted: Tensors, *, fixed: bool) -> bool:
+    """Whether a network's tensors are those of its contract, in any order.
+
+    Args:
+        found: of the network.
+        wanted: of the contract.
+        fixed: a free dimension may have a fixed length instead, as in networks made for one size; a symbol has one
+            length in all tensors then.
+    """
+    lengths: dict[str, tuple[int, str]] = {}
+    for got, want in zip(found, wanted, strict=True):
+        by_name = {spec.name: spec for spec in got}
+        if len(got) != len(want) or set(by_name) != {spec.name for spec in want}:
+            return False
+        for spec in want:
+            own = by_name[spec.name]
+            if own.dtype != spec.dtype or len(own.shape) != len(spec.shape):
+                return False
+            for length, dimension in zip(own.shape, spec.shape, strict=True):
+                (size, free), (factor, symbol) = split_dimension(length), split_dimension(dimension)
+                if not symbol or not fixed:
+                    if (size, free) != (factor, symbol):
+                        return False
+                    continue
+                whole, rest = divmod(size, factor)
+                if rest or (free and free != symbol) or lengths.setdefault(symbol, (whole, free)) != (whole, free):
+                    return False
+    return True
+
+
+def _tensor(name: str, *shape: Dimension) -> TensorSpec:
+    return TensorSpec(name, "float32", shape)

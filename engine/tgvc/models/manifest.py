@@ -3,64 +3,28 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tgvc.backends.spec import NetRecord, TensorSpec
+from tgvc.backends.spec import DataFile, NetRecord, TensorSpec
 from tgvc.errors import BundleError
+from tgvc.models.constants import CONSTANTS, AnyConstants, Constants, is_number
+
+__all__ = ["Constants", "Manifest", "net_entry", "parse_manifest"]
 
 MANIFEST = "manifest.json"
 FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_NET_BYTES = (1 << 31) - 1  # the most that one ONNX file can hold
+MAX_DATA_BYTES = 1 << 40
 _MAX_NETS, _MAX_TENSORS, _MAX_TEXT = 16, 64, 4096
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\.onnx", re.ASCII)
+_DATA = re.compile(_FILE.pattern + r"\.data", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constants:
-    """Numbers that belong to the networks of a bundle.
-
-    ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``residual_std``: by which the denoiser's
-    output is multiplied to be added to the base latents. ``schedule``: name, see `tgvc.diffusion.schedule`.
-    ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``detail``: deviation of the
-    noise that sampling starts from by default, 0..1. ``window``: frames of one run of the denoiser, at most.
-    """
-
-    latent_channels: int
-    cell_px: int
-    residual_std: float
-    schedule: str
-    train_steps: int
-    steps: int
-    detail: float
-    window: int
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("latent_channels", 1, 256),
-            ("cell_px", 2, 64),
-            ("train_steps", 2, 100_000),
-            ("steps", 1, 1000),
-            ("window", 3, 1024),
-        ):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-                raise ValueError(f"{name}={value!r:.40}: expected a whole number in {low}..{high}")
-        if self.cell_px % 2:
-            raise ValueError(f"cell_px={self.cell_px}: expected an even number")
-        if not _is_number(self.residual_std) or not 0 < self.residual_std < 1e6:
-            raise ValueError(f"residual_std={self.residual_std!r:.40}: expected a number above 0")
-        if not _is_number(self.detail) or not 0 <= self.detail <= 1:
-            raise ValueError(f"detail={self.detail!r:.40}: expected 0..1")
-        if not isinstance(self.schedule, str) or not _LABEL.fullmatch(self.schedule):
-            raise ValueError(f"schedule={self.schedule!r:.40}: expected a name")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +35,7 @@ class Manifest:
     revision: str
     kind: str
     licence: str
-    constants: Constants
+    constants: AnyConstants
     nets: Mapping[str, NetRecord]
     notes: Mapping[str, Any]
 
@@ -100,7 +64,7 @@ def parse_manifest(text: bytes, folder: Path) -> Manifest:
         for name in ("name", "revision", "kind")
         if words[name] and not _LABEL.fullmatch(words[name])
     ]
-    constants = _read_constants(top.get("constants"), faults)
+    constants = _read_constants(words["kind"], top.get("constants"), faults)
     nets = _read_nets(top.get("nets"), folder, faults)
     notes = top.get("notes", {})
     if not isinstance(notes, dict):
@@ -111,11 +75,13 @@ def parse_manifest(text: bytes, folder: Path) -> Manifest:
 
 
 def net_entry(record: NetRecord) -> dict[str, Any]:
-    """A network as the manifest has it."""
+    """A network as the manifest has it; ``data`` only where there is a second file."""
+    data = record.data
     return {
         "file": record.path.name,
         "bytes": record.size,
         "sha256": record.sha256,
+        **({"data": {"file": data.path.name, "bytes": data.size, "sha256": data.sha256}} if data else {}),
         "precision": record.precision,
         "error": dict(record.error),
         "inputs": [spec.as_dict() for spec in record.inputs],
@@ -150,13 +116,17 @@ def _read_text(values: Mapping[str, Any], name: str, faults: list[str]) -> str:
     return ""
 
 
-def _read_constants(values: Any, faults: list[str]) -> Constants | None:
-    names = list(Constants.__dataclass_fields__)
+def _read_constants(kind: str, values: Any, faults: list[str]) -> AnyConstants | None:
+    made = CONSTANTS.get(kind)
+    if made is None:
+        faults.append(f"kind {kind[:40]!r}, this release runs {', '.join(CONSTANTS)}")
+        return None
+    names = list(made.__dataclass_fields__)
     if not isinstance(values, dict) or set(values) != set(names):
         faults.append(f"constants: expected an object with {', '.join(names)}")
         return None
     try:
-        return Constants(**values)
+        return made(**values)
     except ValueError as fault:
         faults.append(f"constants: {fault}")
         return None
@@ -173,31 +143,48 @@ def _read_nets(values: Any, folder: Path, faults: list[str]) -> dict[str, NetRec
         faults += [f"net {name[:40]!r}: {fault}" for fault in found]
         if record is not None:
             nets[name] = record
-    files = [record.path.name for record in nets.values()]
+    files = [path.name for record in nets.values() for path in record.paths]
     faults += [f"file {file} is named twice" for file in sorted({f for f in files if files.count(f) > 1})]
     return nets
 
 
 def _read_net(name: str, entry: Any, folder: Path, faults: list[str]) -> NetRecord | None:
     names = {"file", "bytes", "sha256", "precision", "error", "inputs", "outputs"}
-    if not _LABEL.fullmatch(name) or not isinstance(entry, dict) or set(entry) != names:
+    if not _LABEL.fullmatch(name) or not isinstance(entry, dict) or set(entry) - {"data"} != names:
         faults.append(f"expected an object with {', '.join(sorted(names))}")
         return None
-    file, size, digest = entry["file"], entry["bytes"], entry["sha256"]
-    if not isinstance(file, str) or not _FILE.fullmatch(file):
-        faults.append(f"file {file!r:.60}: expected a plain name ending in .onnx")
-    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= MAX_NET_BYTES:
-        faults.append(f"bytes {size!r:.40}: expected 1..{MAX_NET_BYTES}")
-    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
-        faults.append("sha256: expected 64 hexadecimal digits")
+    file = _read_file(entry, _FILE, MAX_NET_BYTES, ".onnx", faults)
     precision = _read_text(entry, "precision", faults)
     error = entry["error"]
-    if not isinstance(error, dict) or not all(_is_number(v) for v in error.values()):
+    if not isinstance(error, dict) or not all(is_number(v) for v in error.values()):
         faults.append("error: expected an object of numbers")
     inputs, outputs = (_read_tensors(entry[side], side, faults) for side in ("inputs", "outputs"))
+    data = None
+    if "data" in entry:
+        if not isinstance(entry["data"], dict) or set(entry["data"]) != {"file", "bytes", "sha256"}:
+            faults.append("data: expected an object with bytes, file, sha256")
+        else:
+            found: list[str] = []
+            data_name, size, digest = _read_file(entry["data"], _DATA, MAX_DATA_BYTES, ".onnx.data", found)
+            faults += [f"data: {fault}" for fault in found]
+            if not found:
+                data = DataFile(folder / data_name, size, digest)
     if faults:
         return None
-    return NetRecord(name, folder / file, size, digest, inputs, outputs, precision, error)
+    return NetRecord(name, folder / file[0], file[1], file[2], inputs, outputs, precision, error, data)
+
+
+def _read_file(
+    entry: Mapping[str, Any], allowed: re.Pattern[str], most: int, ending: str, faults: list[str]
+) -> tuple[str, int, str]:
+    file, size, digest = entry["file"], entry["bytes"], entry["sha256"]
+    if not isinstance(file, str) or not allowed.fullmatch(file):
+        faults.append(f"file {file!r:.60}: expected a plain name ending in {ending}")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 < size <= most:
+        faults.append(f"bytes {size!r:.40}: expected 1..{most}")
+    if not isinstance(digest, str) or not _HASH.fullmatch(digest):
+        faults.append("sha256: expected 64 hexadecimal digits")
+    return file, size, digest
 
 
 def _read_tensors(values: Any, side: str, faults: list[str]) -> tuple[TensorSpec, ...]:
@@ -217,7 +204,3 @@ def _read_tensors(values: Any, side: str, faults: list[str]) -> tuple[TensorSpec
     if len(set(names)) != len(names):
         faults.append(f"{side}: a tensor occurs twice")
     return tuple(specs)
-
-
-def _is_number(value: Any) -> bool:
-    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)

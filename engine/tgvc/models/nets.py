@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from tgvc.backends.base import Backend
+from tgvc.errors import BundleError
 from tgvc.models.bundle import ModelBundle
+from tgvc.models.constants import Constants
 from tgvc.models.contract import DECODER, DENOISER, ENCODER, PLANES
 from tgvc.types import FloatArray, Picture, picture_planes
 
@@ -65,9 +67,11 @@ class Networks:
         """Load all networks.
 
         Raises:
-            BundleError: a file is not what the manifest says.
+            BundleError: another kind of bundle, or a file that is not what the manifest says.
             BackendError: the backend does not take a network.
         """
+        if not isinstance(bundle.constants, Constants):
+            raise BundleError(f"bundle {bundle.label}: kind {bundle.kind!r}, expected 'residual'")
         self.bundle, self.backend, self.constants = bundle, backend, bundle.constants
         self._encoder, self._denoiser, self._decoder = (
             backend.load(bundle.nets[name]) for name in (ENCODER, DENOISER, DECODER)

@@ -1,0 +1,133 @@
+"""Numbers that belong to the networks of a bundle, by its kind: fields with limits, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeAlias
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", re.ASCII)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number and no boolean."""
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
+
+
+def _count(low: int, high: int) -> Any:
+    return field(metadata={"whole": True, "low": low, "high": high})
+
+
+def _number(low: float, high: float) -> Any:
+    return field(metadata={"whole": False, "low": low, "high": high})
+
+
+class _Checked:
+    """Checks every field of a dataclass against its metadata; a field without limits is a name or a boolean."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __post_init__(self) -> None:
+        for name, spec in self.__dataclass_fields__.items():
+            value, limits = getattr(self, name), spec.metadata
+            if spec.type == "bool":
+                if not isinstance(value, bool):
+                    raise ValueError(f"{name}={value!r:.40}: expected true or false")
+            elif not limits:
+                if not isinstance(value, str) or not _NAME.fullmatch(value):
+                    raise ValueError(f"{name}={value!r:.40}: expected a name")
+            elif limits["whole"]:
+                low, high = limits["low"], limits["high"]
+                if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+                    raise ValueError(f"{name}={value!r:.40}: expected a whole number in {low}..{high}")
+            elif not is_number(value) or not limits["low"] <= value <= limits["high"]:
+                raise ValueError(f"{name}={value!r:.40}: expected a number in {limits['low']:g}..{limits['high']:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constants(_Checked):
+    """Of a bundle of kind ``residual``.
+
+    ``latent_channels``: C. ``cell_px``: width and height of a latent cell, even. ``residual_std``: by which the
+    denoiser's output is multiplied to be added to the base latents. ``schedule``: name, see `tgvc.diffusion.schedule`.
+    ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``detail``: deviation of the
+    noise that sampling starts from by default, 0..1. ``window``: frames of one run of the denoiser, at most.
+    """
+
+    latent_channels: int = _count(1, 256)
+    cell_px: int = _count(2, 64)
+    residual_std: float = _number(1e-6, 1e6)
+    schedule: str
+    train_steps: int = _count(2, 100_000)
+    steps: int = _count(1, 1000)
+    detail: float = _number(0, 1)
+    window: int = _count(3, 1024)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cell_px % 2:
+            raise ValueError(f"cell_px={self.cell_px}: expected an even number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterpolationConstants(_Checked):
+    """Of a bundle of kind ``interpolation``: diffusion of all frames between two key pictures.
+
+    ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``divisor``: the UNet takes h and w that are
+    multiples of it, cells. ``latent_scale``: latents of the sampler = ``latent_scale`` x those of the VAE.
+    ``window``: T, frames that the image tokens are made for. ``context``: D, width of text and image tokens.
+    ``image_tokens``: M, tokens per frame. ``embedding``: E, numbers of the image tower's embedding. ``schedule,
+    train_steps``: as for ``residual``. ``dynamic``: the clean estimate is rescaled, see `tgvc.diffusion.schedule`.
+    Defaults of sampling: ``steps``; ``eta``, share of fresh noise; ``scale`` and ``rescale`` of the guidance without a
+    classifier; ``fs``, the frame rate that the UNet is told, smaller = more motion.
+    """
+
+    latent_channels: int = _count(1, 256)
+    cell_px: int = _count(2, 64)
+    divisor: int = _count(1, 256)
+    latent_scale: float = _number(1e-6, 1e6)
+    window: int = _count(3, 1024)
+    context: int = _count(1, 65536)
+    image_tokens: int = _count(1, 4096)
+    embedding: int = _count(1, 65536)
+    schedule: str
+    train_steps: int = _count(2, 100_000)
+    dynamic: bool
+    steps: int = _count(1, 1000)
+    eta: float = _number(0, 1)
+    scale: float = _number(0, 100)
+    rescale: float = _number(0, 1)
+    fs: int = _count(1, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackerConstants(_Checked):
+    """Of a bundle of kind ``tracker``: points are followed through a clip by repeated small updates.
+
+    ``width, height``: px of the pictures that it looks at, whatever the clip's size. ``stride``: px per cell of the
+    features; ``channels`` of these; ``levels`` of their pyramid; ``radius``: cells around a point that are compared.
+    ``token``: numbers per point and frame that the update is made from. ``window``: T, frames of one run; ``sliding``:
+    longer clips are seen in windows that overlap by half, else all frames at once. ``iterations`` of the update.
+    ``threshold``: a point is seen where its visibility is above it.
+    """
+
+    width: int = _count(16, 8192)
+    height: int = _count(16, 8192)
+    stride: int = _count(1, 64)
+    channels: int = _count(1, 4096)
+    levels: int = _count(1, 8)
+    radius: int = _count(0, 16)
+    token: int = _count(1, 65536)
+    window: int = _count(2, 4096)
+    sliding: bool
+    iterations: int = _count(1, 64)
+    threshold: float = _number(0, 1)
+
+
+AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants
+CONSTANTS: dict[str, type[AnyConstants]] = {
+    "residual": Constants,
+    "interpolation": InterpolationConstants,
+    "tracker": TrackerConstants,
+}

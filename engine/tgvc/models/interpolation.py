@@ -1,0 +1,108 @@
+"""Typed calls of the networks of kind ``interpolation``; each network is loaded when it is first called."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tgvc.backends.base import Backend, Net
+from tgvc.errors import BundleError
+from tgvc.models.bundle import ModelBundle
+from tgvc.models.constants import InterpolationConstants
+from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER
+from tgvc.types import FloatArray
+
+Tokens = npt.NDArray[np.int64]
+
+
+class InterpolationCalls(Protocol):
+    """What the generator asks of the networks, whatever they run on. N pictures or prompts, B runs, T frames."""
+
+    @property
+    def constants(self) -> InterpolationConstants:
+        """Of the networks."""
+
+    def encode(self, pictures: FloatArray) -> FloatArray:
+        """Moments float32 (N, 2C, h, w), mean and log of the variance, of RGB float32 (N, 3, H, W) in -1..1."""
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        """RGB float32 (N, 3, H, W), about -1..1, of the VAE's latents float32 (N, C, h, w)."""
+
+    def look(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Image tokens float32 (N, window M, D) and embeddings (N, E) of prepared pixels float32 (N, 3, 224, 224)."""
+
+    def read(self, tokens: Tokens) -> FloatArray:
+        """States float32 (N, 77, D) of prompts int64 (N, 77)."""
+
+    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
+        """One run of the UNet.
+
+        Args:
+            x: float32 (B, 2C, T, h, w), noisy latents, then what is known.
+            t: float32 (B,), timestep from 0 to ``constants.train_steps - 1``, whole.
+            fs: float32 (B,), frame rate, whole.
+            text: float32 (B, 77, D).
+            image: float32 (B, T, M, D), the image tokens that each frame is shown.
+
+        Returns:
+            v float32 (B, C, T, h, w).
+        """
+
+
+class InterpolationNetworks:
+    """The networks of a bundle on a backend; see `InterpolationCalls`. Calls from several threads are allowed."""
+
+    def __init__(self, bundle: ModelBundle, backend: Backend) -> None:
+        """Take a bundle; the large networks are loaded when they are called.
+
+        Raises:
+            BundleError: it is of another kind.
+        """
+        if not isinstance(bundle.constants, InterpolationConstants):
+            raise BundleError(f"bundle {bundle.label}: kind {bundle.kind!r}, expected 'interpolation'")
+        self.bundle, self.backend, self.constants = bundle, backend, bundle.constants
+        self._loaded: dict[str, Net] = {}
+        self._lock = threading.Lock()
+
+    def encode(self, pictures: FloatArray) -> FloatArray:
+        """See `InterpolationCalls.encode`."""
+        return _one_by_one(self._net(VAE_ENCODER), picture=pictures)["moments"]
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        """See `InterpolationCalls.decode`."""
+        return _one_by_one(self._net(VAE_DECODER), z=z)["picture"]
+
+    def look(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `InterpolationCalls.look`."""
+        found = _one_by_one(self._net(IMAGE_TOWER), pixels=pixels)
+        return found["tokens"], found["embedding"]
+
+    def read(self, tokens: Tokens) -> FloatArray:
+        """See `InterpolationCalls.read`."""
+        return _one_by_one(self._net(TEXT_TOWER), tokens=tokens)["text"]
+
+    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
+        """See `InterpolationCalls.predict`."""
+        v: FloatArray = self._net(UNET).run(x=x, t=t, fs=fs, text=text, image=image)["v"]
+        return v
+
+    def release(self, name: str) -> None:
+        """Let go of the memory of a network that is not needed for a while; it is loaded again when it is called."""
+        with self._lock:
+            self._loaded.pop(name, None)
+
+    def _net(self, name: str) -> Net:
+        with self._lock:
+            if name not in self._loaded:
+                self._loaded[name] = self.backend.load(self.bundle.nets[name])
+            return self._loaded[name]
+
+
+def _one_by_one(net: Net, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+    """Outputs of a network over several pictures, one after the other: more at once take memory and gain no time."""
+    ((name, values),) = inputs.items()
+    runs = [net.run(**{name: values[n : n + 1]}) for n in range(len(values))]
+    return {key: np.concatenate([run[key] for run in runs]) for key in runs[0]}
