@@ -1,0 +1,1 @@
+"""The networks of DynamiCrafter as torch modules whose parameters are named as in its published files."""

@@ -1,0 +1,1 @@
+"""The two towers of OpenCLIP as torch modules whose parameters are named as in its published files."""
