@@ -111,3 +111,13 @@ def test_levels_join_up(published):
 def test_bad_schedules_are_refused(call, message):
     with pytest.raises(ConfigError, match=message):
         call()
+
+
+def test_published_rules_may_give_one_timestep_more():
+    assert np.array_equal(place_timesteps(16, "uniform", parity=True), np.arange(0, 1000, 62) + 1)
+    assert place_timesteps(16, "uniform").size == 16
+    assert np.array_equal(place_timesteps(50, parity=True), place_timesteps(50))
+    with pytest.raises(ConfigError, match="leave the 1000 timesteps"):
+        place_timesteps(9, "uniform", parity=True)
+    with pytest.raises(ConfigError, match="leave the 1000 timesteps"):
+        place_timesteps(61, parity=True)

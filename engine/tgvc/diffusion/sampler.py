@@ -47,6 +47,7 @@ class Options:
     ``init``: clean latents float32 (C, T, h, w) to start from instead of pure noise; ``start``: how many of the steps
     are then run (all by default). ``hold``: frames that are known. ``scale``: of classifier-free guidance, 1 = none.
     ``rescale``: 0..1, how far the spread of the combined prediction goes back to that of the conditional one.
+    ``noisy``: deliver x after the last step of `ddim`, noise and all, as published, instead of the clean estimate.
     """
 
     init: FloatArray | None = None
@@ -54,6 +55,7 @@ class Options:
     hold: Hold | None = None
     scale: float = 1.0
     rescale: float = 0.0
+    noisy: bool = False
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
@@ -85,7 +87,7 @@ def ddim(
         options: the rest.
 
     Returns:
-        float32 (C, T, h, w), the clean estimate of the last step.
+        float32 (C, T, h, w), the clean estimate of the last step, or x after it if ``options.noisy``.
 
     Raises:
         ConfigError: Arrays that do not fit each other, noise that is missing, or a start out of range.
@@ -94,16 +96,18 @@ def ddim(
     """
     if schedule.eta > 0 and noise is None:
         raise ConfigError(f"noise: expected a function, as eta={schedule.eta:g} asks for fresh noise")
-    run = _Run(denoise, x, schedule, correct, options or Options())
+    options = options or Options()
+    run = _Run(denoise, x, schedule, correct, options)
     for i in range(run.first, -1, -1):
         v = run.predict(i)
         a, b, sigma = schedule.at(i), schedule.after(i), schedule.sigma(i)
         direction = math.sqrt(max(1 - b - sigma * sigma, 0.0))
         # eps = s v + n x
         weights = direction * math.sqrt(1 - a), direction * math.sqrt(a), math.sqrt(b)
-        fresh = noise(i) if noise is not None and sigma > 0 and i > 0 else None
+        wanted = sigma > 0 and (i > 0 or options.noisy)
+        fresh = noise(i) if noise is not None and wanted else None
         run.move(i, v, weights, on_step, noise=(sigma, fresh))
-    return run.clean
+    return run.x if options.noisy else run.clean
 
 
 def dpm_solver(
@@ -124,6 +128,10 @@ def dpm_solver(
     """
     if schedule.eta > 0:
         raise ConfigError(f"eta={schedule.eta:g}: expected 0 with this solver; use ddim")
+    if options is not None and options.noisy:
+        raise ConfigError(
+            "noisy: expected False with this solver, whose last step ends on the clean estimate; use ddim"
+        )
     run = _Run(denoise, x, schedule, correct, options or Options())
     earlier: tuple[FloatArray, float] | None = None  # estimate of the step before, and its stride in log-SNR
     for i in range(run.first, -1, -1):
@@ -197,8 +205,8 @@ class _Run:
         noise: tuple[float, FloatArray | None] = (0.0, None),
     ) -> None:
         """End step ``i``: x becomes the weighted sum of x, v, the clean estimate and the rest, guided for the next."""
-        if i > 0:  # after the last step nobody looks at x
-            gradient, pull = self._gradient(i - 1), self.schedule.weight(i - 1)
+        if i > 0 or self.options.noisy:  # else nobody looks at x after the last step
+            gradient, pull = (self._gradient(i - 1), self.schedule.weight(i - 1)) if i > 0 else (None, 0.0)
             self.x = ops.sampler_step(
                 self.x, v, self.clean, (*weights, earlier[0], noise[0], pull), earlier[1], noise[1], gradient
             )

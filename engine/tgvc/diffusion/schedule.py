@@ -37,21 +37,41 @@ def linear_abar(train_steps: int = TRAIN_STEPS) -> Float64Array:
     return np.asarray(((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2)
 
 
-def place_timesteps(steps: int, spacing: Spacing = "uniform_trailing", train_steps: int = TRAIN_STEPS) -> IntArray:
+def place_timesteps(
+    steps: int, spacing: Spacing = "uniform_trailing", train_steps: int = TRAIN_STEPS, *, parity: bool = False
+) -> IntArray:
     """Timesteps int64 (steps,), increasing, of the denoising steps.
 
     ``uniform_trailing`` ends on the last timestep (pure noise): 19, 39, .., 999 for 50. ``uniform`` starts at 1: 1, 21,
     .., 981 for 50, and never sees pure noise.
+
+    With ``parity`` as published: ``uniform`` goes on to the last timestep, which may give one more than was asked for
+    (17 for 16), and ``uniform_trailing`` counts down in strides of float64.
+
+    Raises:
+        ConfigError: an unknown spacing, or a number of steps for which it leaves the timesteps.
     """
     if spacing not in ("uniform_trailing", "uniform"):
         raise ConfigError(f"spacing={spacing!r}: expected uniform_trailing or uniform")
     most = train_steps if spacing == "uniform_trailing" else train_steps - 1
     if not 1 <= steps <= most:
         raise ConfigError(f"steps={steps}: expected 1 to {most} with {spacing}")
+    if parity:
+        return _published_timesteps(steps, spacing, train_steps)
     if spacing == "uniform":
         return np.arange(steps, dtype=np.int64) * (train_steps // steps) + 1
     # halves are rounded to even, as everywhere in Python
     return np.array([round(train_steps * (n + 1) / steps) - 1 for n in range(steps)], np.int64)
+
+
+def _published_timesteps(steps: int, spacing: Spacing, train_steps: int) -> IntArray:
+    if spacing == "uniform":
+        places = np.arange(0, train_steps, train_steps // steps, dtype=np.int64) + 1
+    else:
+        places = np.rint(np.arange(train_steps, 0, -train_steps / steps)).astype(np.int64)[::-1] - 1
+    if places[0] < 0 or places[-1] >= train_steps:
+        raise ConfigError(f"steps={steps}: with parity and {spacing} they leave the {train_steps} timesteps")
+    return places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +133,7 @@ class Schedule:
         """
         if not self.dynamic or i == 0:
             return 1.0
-        return _dynamic_scale(int(self.timesteps[i - 1])) / _dynamic_scale(int(self.timesteps[i]))
+        return dynamic_scale(int(self.timesteps[i - 1])) / dynamic_scale(int(self.timesteps[i]))
 
     def weight(self, i: int) -> float:
         """What the gradient of the trajectories is multiplied with before step ``i``."""
@@ -121,8 +141,8 @@ class Schedule:
         return float(self.guidance[i])
 
 
-def _dynamic_scale(t: int) -> float:
-    """1 at t = 0, down to 0.7 at t = 399 in a straight line, then constant."""
+def dynamic_scale(t: int) -> float:
+    """What clean latents were multiplied with in training: 1 at t = 0, 0.7 at t = 399, a straight line, then 0.7."""
     return 1 - (1 - _LEAST_SCALE) * min(t / (_FULL_SCALE_UNTIL - 1), 1.0)
 
 
@@ -155,13 +175,15 @@ def make_schedule(
     strength: float = 1.1,
     parity: bool = False,
 ) -> Schedule:
-    """The schedule of a number of denoising steps; ``strength`` and ``parity`` are those of `guidance_weights`.
+    """The schedule of a number of denoising steps.
+
+    ``strength`` and ``parity`` are those of `guidance_weights`, ``parity`` also that of `place_timesteps`.
 
     Raises:
         ConfigError: A name that is not known, or a value that is out of its range.
     """
     if name != SCHEDULE:
         raise ConfigError(f"schedule={name!r}: expected {SCHEDULE}")
-    abar, timesteps = linear_abar(train_steps), place_timesteps(steps, spacing, train_steps)
+    abar, timesteps = linear_abar(train_steps), place_timesteps(steps, spacing, train_steps, parity=parity)
     weights = guidance_weights(abar, timesteps, strength, parity=parity)
     return Schedule(abar=abar, timesteps=timesteps, eta=eta, dynamic=dynamic, guidance=weights)
