@@ -160,7 +160,8 @@ def _check_storages(path: Path, records: Mapping[str, Record], found: Any) -> No
             wrong.append(name)
     if wrong:
         raise CheckpointError(
-            f"{path}: tensors lie elsewhere or are larger than its records: {list_names(wrong[::-1])}; save it again with torch.save"
+            f"{path}: tensors lie elsewhere or are larger than its records: {list_names(wrong[::-1])}; "
+            "save it again with torch.save"
         )
 
 
