@@ -1,6 +1,7 @@
 """Transformer blocks of both trackers.
 
-Sums run in the type of the weights; norms and softmax always in float32, so that the modules can be cast to halves.
+Sums run in the type of the weights, norms in float32, so that the modules can be cast to halves; the export widens
+softmax as well.
 """
 
 from __future__ import annotations
@@ -33,29 +34,27 @@ class Attention(nn.Module):
         """
         key, value = self.to_kv(context).chunk(2, dim=-1)
         query, key, value = (self._split(part) for part in (self.to_q(x), key, value))
-        scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-        scores = scores.float()
+        bias = None
         if mask is not None:
-            scores = scores.masked_fill(~mask, torch.finfo(torch.float32).min)
-        joined = (scores.softmax(dim=-1).to(value.dtype) @ value).transpose(1, 2).flatten(2)
-        return self.to_out(joined)
+            bias = torch.zeros(mask.shape).masked_fill(~mask, torch.finfo(torch.float32).min)
+        seen = functional.scaled_dot_product_attention(query, key, value, bias)
+        return self.to_out(seen.transpose(1, 2).flatten(2))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class Mlp(nn.Module):
-    """Two layers with a GELU between, of its tangent form or the exact one."""
+    """Two layers with a GELU between, of the form with a tangent."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int, *, tangent: bool) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(inputs, hidden)
-        self.fc2 = nn.Linear(hidden, outputs)
-        self.gelu = "tanh" if tangent else "none"
+        self.fc1 = nn.Linear(width, MLP_RATIO * width)
+        self.fc2 = nn.Linear(MLP_RATIO * width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tensor (..., inputs) to (..., outputs)."""
-        return self.fc2(functional.gelu(self.fc1(x), approximate=self.gelu))
+        """Tensor (..., C) to the same shape."""
+        return self.fc2(functional.gelu(self.fc1(x), approximate="tanh"))
 
 
 class SelfBlock(nn.Module):
@@ -64,7 +63,7 @@ class SelfBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.attn = Attention(width, heads)
-        self.mlp = Mlp(width, MLP_RATIO * width, width, tangent=True)
+        self.mlp = Mlp(width)
 
     def forward(self, x: Tensor) -> Tensor:
         """Tensor (B, L, C) to the same shape."""
@@ -80,7 +79,7 @@ class CrossBlock(nn.Module):
         super().__init__()
         self.norm_context = nn.LayerNorm(width)
         self.cross_attn = Attention(width, heads)
-        self.mlp = Mlp(width, MLP_RATIO * width, width, tangent=True)
+        self.mlp = Mlp(width)
 
     def forward(self, x: Tensor, context: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tensor (B, L, C) and context (B, M, C) to (B, L, C); ``mask`` as for `Attention`."""

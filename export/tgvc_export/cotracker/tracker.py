@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tgvc_export.cotracker.features import (
     FEATURES,
@@ -15,19 +15,20 @@ from tgvc_export.cotracker.features import (
     to_range,
 )
 from tgvc_export.cotracker.sampling import sample_support, sine_table, stretch_table
-from tgvc_export.cotracker.update import Update, Widths
+from tgvc_export.cotracker.transformer import UpdateTransformer
+from tgvc_export.cotracker.update import STATE_NUMBERS, CorrelationMlp, State, Widths, update_state
 
 MODEL_RESOLUTION = (384, 512)  # height, width in px
 _AT_ONCE = 200  # pictures in one run of the feature network, as published
 
 
-class CoTracker3(Update):
+class CoTracker3(nn.Module):
     """Both published trackers: they have the same parameters and differ in how they go over a clip.
 
     Args:
         window: frames of the table of times: 60 for the offline tracker; for the other one also those of a window, 16.
         sliding: whether windows slide (``online`` weights) or the clip is one window (``offline``).
-        widths: of the layers.
+        widths: of the part that iterates.
         stages: channels of the feature network.
         resolution: (height, width) px that displacements are divided by.
     """
@@ -41,10 +42,14 @@ class CoTracker3(Update):
         stages: tuple[int, int, int, int] = STAGES,
         resolution: tuple[int, int] = MODEL_RESOLUTION,
     ) -> None:
-        super().__init__(widths or Widths(), resolution)
+        super().__init__()
+        w = widths or Widths()
+        self.window, self.sliding, self.widths = window, sliding, w
+        self.cells = resolution[1] / STRIDE, resolution[0] / STRIDE
         self.fnet = FeatureNet(stages, FEATURES)
-        self.window, self.sliding = window, sliding
-        self.register_buffer("time_emb", sine_table(window, self.widths.token)[None])
+        self.updateformer = UpdateTransformer(w.token, w.width, w.heads, w.depth, w.virtual, 2, STATE_NUMBERS)
+        self.corr_mlp = CorrelationMlp(w)
+        self.register_buffer("time_emb", sine_table(window, w.token)[None])
         self.time_emb: Tensor
 
     def forward(self, video: Tensor, queries: Tensor, iterations: int = 4) -> tuple[Tensor, Tensor, Tensor]:
@@ -78,23 +83,21 @@ class CoTracker3(Update):
         pieces = [normalise_features(self.fnet(to_range(part))) for part in video.split(_AT_ONCE)]
         return torch.cat(pieces)
 
-    def _iterate(
-        self, levels: list[Tensor], supports: list[Tensor], state: tuple[Tensor, Tensor, Tensor], iterations: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _iterate(self, levels: list[Tensor], supports: list[Tensor], state: State, iterations: int) -> State:
         time = stretch_table(self.time_emb[0], len(state[0]))
         for _ in range(iterations):
-            state = self.step(levels, supports, *state, time)
+            state = update_state(self.updateformer, self.corr_mlp, self.cells, levels, supports, state, time)
         return state
 
     def _track_at_once(
         self, levels: list[Tensor], supports: list[Tensor], frames: Tensor, points: Tensor, length: int, iterations: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> State:
         unknown = points.new_zeros(length, len(points))
         return self._iterate(levels, supports, (points.expand(length, -1, -1), unknown, unknown), iterations)
 
     def _slide(
         self, levels: list[Tensor], supports: list[Tensor], frames: Tensor, points: Tensor, length: int, iterations: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> State:
         window, step = self.window, self.window // 2
         found = [points.new_zeros(len(levels[0]), len(points), *rest) for rest in ((2,), (), ())]
         for first in range(0, step * ((length - window + step - 1) // step + 1), step):
@@ -108,7 +111,9 @@ class CoTracker3(Update):
                     state[number] = torch.where(chosen, before, state[number])
             asked = (frames < first + window)[:, None, None]
             part = slice(first, first + window)
-            now = self._iterate([v[part] for v in levels], [s * asked for s in supports], tuple(state), iterations)
+            now = self._iterate(
+                [v[part] for v in levels], [s * asked for s in supports], (state[0], state[1], state[2]), iterations
+            )
             for values, new in zip(found, now, strict=True):
                 values[part] = new
         return found[0], found[1], found[2]

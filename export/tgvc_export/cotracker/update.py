@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tgvc_export.cotracker.blocks import Mlp
-from tgvc_export.cotracker.features import STRIDE
 from tgvc_export.cotracker.sampling import embed_motion, sample_maps
-from tgvc_export.cotracker.transformer import UpdateTransformer
 
 MOTION_NUMBERS = 84  # two differences of two coordinates, each with 20 sines
 STATE_NUMBERS = 2  # visible, confident
+State: TypeAlias = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -42,106 +41,112 @@ class Widths:
         return STATE_NUMBERS + self.levels * self.correlation + MOTION_NUMBERS
 
 
-class CorrelationMlp(Mlp):
-    """Correlation volumes to features, with the volume given one column of the patch at a time.
-
-    At 4096 points and 16 frames the whole volume and the samples behind it take 2.3 GB; a column takes a seventh.
-    """
+class CorrelationMlp(nn.Module):
+    """Correlation volumes to features; see `correlate_columns`."""
 
     def __init__(self, widths: Widths) -> None:
-        super().__init__(widths.side**4, widths.correlation_hidden, widths.correlation, tangent=False)
-        self.radius = widths.radius
+        super().__init__()
+        self.fc1 = nn.Linear(widths.side**4, widths.correlation_hidden)
+        self.fc2 = nn.Linear(widths.correlation_hidden, widths.correlation)
+        self.side = widths.side
 
-    def columns(self) -> Sequence[Tensor]:
-        """The first layer's weights (side**3, hidden) of every column."""
-        return list(self.fc1.weight.t().chunk(2 * self.radius + 1))
-
-    def correlate(self, level: Tensor, support: Tensor, coords: Tensor) -> Tensor:
-        """Features (K, T, correlation) of one level of the pyramid.
-
-        Args:
-            level: (T, C, h, w), features.
-            support: (K, side**2, C), features around the query points, x major.
-            coords: (T, K, 2) (x, y) in cells of this level, float32.
-        """
-        steps = torch.arange(-self.radius, self.radius + 1, dtype=coords.dtype)
-        x, y = coords[..., None, 0], coords[..., None, 1] + steps
-        kind = self.fc1.weight.dtype
-        level, support = level.float(), support.to(kind).transpose(1, 2)
-        hidden = self.fc1.bias
-        for step, weight in zip(range(-self.radius, self.radius + 1), self.columns(), strict=True):
-            points = torch.stack([(x + step).expand_as(y), y], dim=-1)
-            # coordinates in halves would be off by a sixteenth of a cell: sampling stays in float32
-            seen = sample_maps(level, points).to(kind).permute(2, 0, 3, 1)  # (K, T, side, C)
-            products = seen.flatten(1, 2) @ support
-            hidden = hidden + products.unflatten(1, (-1, len(steps))).flatten(2) @ weight
-        return self.fc2(functional.gelu(hidden, approximate=self.gelu))
+    def forward(self, level: Tensor, support: Tensor, coords: Tensor) -> Tensor:
+        """Features (K, T, correlation) of one level of the pyramid, of what `correlate_columns` takes."""
+        columns = self.fc1.weight.t().chunk(self.side)
+        return self.fc2(functional.gelu(correlate_columns(level, support, coords, columns, self.fc1.bias)))
 
 
-class Update(nn.Module):
-    """The layers that move the points, once per `step`; the iterations are outside.
+class CutCorrelation(nn.Module):
+    """A `CorrelationMlp` for export: its first layer is cut once, not by every run of the graph."""
+
+    def __init__(self, whole: CorrelationMlp) -> None:
+        super().__init__()
+        columns = whole.fc1.weight.detach().t().chunk(whole.side)
+        self.columns = nn.ParameterList(nn.Parameter(column.contiguous()) for column in columns)
+        self.bias, self.fc2 = whole.fc1.bias, whole.fc2
+
+    def forward(self, level: Tensor, support: Tensor, coords: Tensor) -> Tensor:
+        """See `CorrelationMlp.forward`."""
+        return self.fc2(functional.gelu(correlate_columns(level, support, coords, list(self.columns), self.bias)))
+
+
+def correlate_columns(
+    level: Tensor, support: Tensor, coords: Tensor, columns: Sequence[Tensor], bias: Tensor
+) -> Tensor:
+    """The first layer of the correlation's perceptron, one column of the patch at a time.
+
+    The volume compares each of side**2 cells around a point with each of those around its query, x major on both sides.
+    At 4096 points and 16 frames the whole of it and the samples behind it take 2.3 GB; a column takes a seventh.
 
     Args:
-        widths: of all layers.
-        resolution: (height, width) px that displacements are divided by, whatever the size of the pictures.
+        level: (T, C, h, w), features, float32.
+        support: (K, side**2, C), features around the query points.
+        coords: (T, K, 2) (x, y) in cells of this level, float32.
+        columns: weights (side**3, hidden) of every column, from left to right.
+        bias: (hidden,).
+
+    Returns:
+        (K, T, hidden), in the type of the weights.
     """
+    kind, radius = bias.dtype, len(columns) // 2
+    x, y = coords[..., :1], coords[..., 1:] + torch.arange(-radius, radius + 1, dtype=coords.dtype)
+    wanted = support.to(kind).transpose(1, 2)
+    hidden = bias
+    for step, weight in enumerate(columns, -radius):
+        points = torch.stack([(x + step).expand_as(y), y], dim=-1)
+        # coordinates in halves would be off by a sixteenth of a cell: sampling stays in float32
+        seen = sample_maps(level.float(), points).to(kind).permute(2, 0, 3, 1)  # (K, T, side, C)
+        products = seen.flatten(1, 2) @ wanted
+        hidden = hidden + products.unflatten(1, (-1, len(columns))).flatten(2) @ weight
+    return hidden
 
-    def __init__(self, widths: Widths, resolution: tuple[int, int]) -> None:
-        super().__init__()
-        self.updateformer = UpdateTransformer(
-            widths.token, widths.width, widths.heads, widths.depth, widths.virtual, 2, STATE_NUMBERS
-        )
-        self.corr_mlp = CorrelationMlp(widths)
-        self.widths = widths
-        self.cells = resolution[1] / STRIDE, resolution[0] / STRIDE
 
-    def make_tokens(
-        self,
-        levels: Sequence[Tensor],
-        supports: Sequence[Tensor],
-        coords: Tensor,
-        visible: Tensor,
-        confident: Tensor,
-        time: Tensor,
-    ) -> Tensor:
-        """The transformer's input (K, T, token), in the type of the weights."""
-        seen = [
-            self.corr_mlp.correlate(level, support, coords / 2**number)
-            for number, (level, support) in enumerate(zip(levels, supports, strict=True))
-        ]
-        kind = seen[0].dtype
-        ahead = coords[:-1] - coords[1:]
-        still = torch.zeros_like(coords[:1])
-        moved = torch.cat([torch.cat([ahead, still]), torch.cat([still, -ahead])], dim=-1)
-        motion = embed_motion(moved / moved.new_tensor(self.cells * 2))
-        state = torch.stack([visible, confident], dim=-1)
-        others = torch.cat([state, motion], dim=-1).transpose(0, 1)
-        split = others.split([STATE_NUMBERS, MOTION_NUMBERS], dim=-1)
-        tokens = torch.cat([split[0].to(kind), *seen, split[1].to(kind)], dim=-1)
-        return tokens + time.to(kind)
+def make_tokens(
+    correlation: nn.Module,
+    cells: tuple[float, float],
+    levels: Sequence[Tensor],
+    supports: Sequence[Tensor],
+    state: State,
+    time: Tensor,
+) -> Tensor:
+    """The transformer's input (K, T, token) in the type of its weights; arguments as for `update_state`."""
+    coords, visible, confident = state
+    seen = [
+        correlation(level, support, coords / 2**number)
+        for number, (level, support) in enumerate(zip(levels, supports, strict=True))
+    ]
+    ahead, still = coords[:-1] - coords[1:], torch.zeros_like(coords[:1])
+    moved = torch.cat([torch.cat([ahead, still]), torch.cat([still, -ahead])], dim=-1)
+    motion = embed_motion(moved / moved.new_tensor(cells * 2))
+    logits = torch.stack([visible, confident], dim=-1)
+    kind = seen[0].dtype
+    parts = [logits.transpose(0, 1).to(kind), *seen, motion.transpose(0, 1).to(kind)]
+    return torch.cat(parts, dim=-1) + time.to(kind)
 
-    def step(
-        self,
-        levels: Sequence[Tensor],
-        supports: Sequence[Tensor],
-        coords: Tensor,
-        visible: Tensor,
-        confident: Tensor,
-        time: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One iteration.
 
-        Args:
-            levels: the pyramid, each (T, C, h, w).
-            supports: features around the query points, each (K, side**2, C).
-            coords: (T, K, 2) (x, y) in cells of the first level, float32.
-            visible: (T, K) logits, float32.
-            confident: (T, K) logits, float32.
-            time: (T, token), table of the window's frames.
+def update_state(
+    transformer: nn.Module,
+    correlation: nn.Module,
+    cells: tuple[float, float],
+    levels: Sequence[Tensor],
+    supports: Sequence[Tensor],
+    state: State,
+    time: Tensor,
+) -> State:
+    """One iteration.
 
-        Returns:
-            coords, visible, confident after it, float32.
-        """
-        tokens = self.make_tokens(levels, supports, coords, visible, confident, time)
-        change = self.updateformer(tokens).float().transpose(0, 1)
-        return coords + change[..., :2], visible + change[..., 2], confident + change[..., 3]
+    Args:
+        transformer: an `UpdateTransformer`.
+        correlation: a `CorrelationMlp` or a `CutCorrelation`.
+        cells: (width, height) in cells that displacements are divided by, whatever the size of the pictures.
+        levels: the pyramid, each (T, C, h, w).
+        supports: features around the query points, each (K, side**2, C).
+        state: positions (T, K, 2) in cells of the first level, logits of visible and of confident (T, K); float32.
+        time: (T, token), table of the window's frames.
+
+    Returns:
+        The state after it, float32.
+    """
+    tokens = make_tokens(correlation, cells, levels, supports, state, time)
+    change = transformer(tokens).float().transpose(0, 1)
+    return state[0] + change[..., :2], state[1] + change[..., 2], state[2] + change[..., 3]
