@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from golden import Arrays, Comparison, Meta, compare, compare_outputs
+from tgvc.analysis.cotracker_clip import TrackedClip
+from tgvc.analysis.cotracker_predictor import (
+    SUPPORT_GRID,
+    PointFollower,
+    between_sizes,
+    predict_grid,
+    predict_queries,
+)
+from tgvc.models.tracker import State, TrackerCalls
+from tgvc.types import FloatArray
 from tgvc_export.cotracker.blocks import CrossBlock, SelfBlock
 from tgvc_export.cotracker.features import FeatureNet
+from tgvc_export.cotracker.networks import FeatureNetwork, UpdateNetwork, tracker_constants
 from tgvc_export.cotracker.tracker import CoTracker3
 from tgvc_export.cotracker.tracker2 import CoTracker2
 
@@ -69,6 +83,73 @@ def _record_taps(tracker: CoTracker2 | CoTracker3, taps: dict[str, Tensor]) -> N
     tracker.updateformer.register_forward_hook(update)
 
 
+class TorchCalls:
+    """The networks of a tracker bundle, run by torch."""
+
+    def __init__(self, tracker: CoTracker3, **changes: Any) -> None:
+        self.constants = replace(tracker_constants(tracker), **changes)
+        self._features, self._update = FeatureNetwork(tracker).eval(), UpdateNetwork(tracker).eval()
+
+    def features(self, pictures: FloatArray) -> FloatArray:
+        with torch.no_grad():
+            return self._features(torch.from_numpy(pictures)).numpy()
+
+    def update(
+        self, levels: Sequence[FloatArray], supports: Sequence[FloatArray], state: State, time: FloatArray
+    ) -> State:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of arrays that may not be written to: nothing writes
+            arrays = [torch.from_numpy(array) for array in (*levels, *supports, *state, time)]
+            found = self._update(*arrays)
+        return found[0].numpy(), found[1].numpy(), found[2].numpy()
+
+
+class Recorder:
+    """A clip that remembers what was asked and what was found."""
+
+    def __init__(self, clip: PointFollower) -> None:
+        self._clip, self.length, self.size = clip, clip.length, clip.size
+        self.runs: list[tuple[FloatArray, FloatArray, FloatArray]] = []
+
+    def follow(self, queries: FloatArray, *, backwards: bool = False) -> tuple[FloatArray, FloatArray, FloatArray]:
+        found = self._clip.follow(queries, backwards=backwards)
+        self.runs.append((queries, found[0], found[1]))
+        return found
+
+
+def run_predictor(
+    meta: Meta, arrays: Arrays, weights: Arrays, make_calls: Callable[..., TrackerCalls] = TorchCalls
+) -> dict[str, Comparison]:
+    """The runtime's predictor around networks that torch runs."""
+    config, call = meta["config"], dict(meta["config"]["call"])
+    tracker = build_tracker(meta, weights)
+    if not isinstance(tracker, CoTracker3):
+        raise LookupError("the predictor around CoTracker2 is not part of the runtime")
+    calls = make_calls(tracker, iterations=config["iters"], threshold=config["threshold"])
+    pictures = np.ascontiguousarray(arrays["in.video_u8"][0].transpose(0, 2, 3, 1))
+    own = pictures.shape[2], pictures.shape[1]
+    clip = Recorder(TrackedClip(calls, pictures, most_samples=10**9))
+    rules = {"backward": call.pop("backward_tracking", False), "threshold": config["threshold"]}
+    assert config["support_grid_size"] == SUPPORT_GRID
+    if side := call.pop("grid_size", 0):
+        mask = arrays["in.segm_mask"][0, 0] > 0 if "in.segm_mask" in arrays else None
+        tracks, seen = predict_grid(clip, side, frame=call.pop("grid_query_frame", 0), mask=mask, **rules)
+    else:
+        queries = arrays["in.queries"][0].copy()
+        queries[:, 1:] = between_sizes(queries[:, 1:], own, clip.size)
+        tracks, seen = predict_queries(clip, queries, support=True, **rules)
+    assert not call, f"options {call} are not known"
+    result = compare_outputs(
+        meta, arrays, {"tracks": between_sizes(tracks, clip.size, own)[None], "visibility": seen[None]}
+    )
+    for name, want in arrays.items():
+        if name == "tap.model_queries":
+            result[name] = compare(clip.runs[0][0][None], want, 1e-3)
+        elif name.startswith("tap.raw_visibility_call"):
+            result[name] = compare(clip.runs[int(name[-1])][2][None], want, meta["threshold_margin"])
+    return result
+
+
 def _block(
     make: Callable[[int], nn.Module], run: Callable[[nn.Module, dict[str, Tensor]], Tensor]
 ) -> Callable[[str, Arrays], Callable[[Arrays], npt.NDArray[Any]]]:
@@ -85,7 +166,7 @@ def _block(
     return build
 
 
-RUNNERS = {"cotracker_model": run_model}
+RUNNERS = {"cotracker_model": run_model, "cotracker_predictor": run_predictor}
 BLOCKS = {
     "ct_attn_block": _block(lambda width: SelfBlock(width, _HEADS), lambda m, i: m(i["x"])),
     "ct_cross_attn_block": _block(lambda width: CrossBlock(width, _HEADS), lambda m, i: m(i["x"], i["context"])),
