@@ -246,3 +246,22 @@ def test_a_hostile_entry_for_a_second_file_is_refused(value: object, told: str, 
 def test_the_manifest_of_a_residual_bundle_names_no_second_file(tmp_path: Path) -> None:
     folder = write(tmp_path / "made", tiny_constants())
     assert '"data"' not in (folder / "manifest.json").read_text()
+
+
+def test_a_vocabulary_is_listed_hashed_and_verified(tmp_path: Path) -> None:
+    folder = write(tmp_path / "made", PUBLISHED)
+    (folder / "words.txt.gz").write_bytes(b"a b")
+    nets = {name: folder / f"{name}.onnx" for name in contract_of(PUBLISHED)}
+    described = {"name": "made", "revision": "1", "licence": "none", "constants": PUBLISHED, "nets": nets}
+    made = write_manifest(folder, **described, files={"vocabulary": folder / "words.txt.gz"})
+    assert made.files["vocabulary"].path == folder / "words.txt.gz"
+    (folder / "words.txt.gz").write_bytes(b"a c")
+    with pytest.raises(BundleError, match=r"words\.txt\.gz has another sha256"):
+        load_bundle(folder)
+    with pytest.raises(BundleError, match="file 'licence' is not known"):
+        write_manifest(folder, **described, files={"licence": folder / "words.txt.gz"})
+    values = json.loads((folder / "manifest.json").read_text())
+    values["files"] = {"vocabulary": {"file": "/etc/passwd", "bytes": 1, "sha256": "0" * 64}}
+    (folder / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(BundleError, match="file 'vocabulary': file '/etc/passwd': expected a plain name"):
+        load_bundle(folder)

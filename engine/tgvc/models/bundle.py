@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,12 +14,13 @@ from tgvc.backends.spec import DataFile, NetRecord, file_fault, hash_file
 from tgvc.diffusion.schedule import SCHEDULE
 from tgvc.errors import BundleError
 from tgvc.models.constants import CONSTANTS, AnyConstants, TrackerConstants
-from tgvc.models.contract import Tensors, contract_of, keeps_contract
+from tgvc.models.contract import Tensors, contract_of, files_of, keeps_contract
 from tgvc.models.manifest import (
     FORMAT,
     MANIFEST,
     MAX_MANIFEST_BYTES,
     Manifest,
+    file_entry,
     net_entry,
     parse_manifest,
 )
@@ -76,7 +77,7 @@ def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:
         manifest = parse_manifest(text, folder)
     except BundleError as fault:
         raise BundleError(f"{place}: {fault}") from fault
-    faults = [*contract_faults(manifest), *file_faults(manifest.nets.values())]
+    faults = [*contract_faults(manifest), *file_faults(manifest)]
     if faults:
         raise BundleError(f"{place}: " + "; ".join(faults))
     return ModelBundle(**vars(manifest), folder=folder)
@@ -86,7 +87,7 @@ def contract_faults(manifest: Manifest) -> list[str]:
     """What networks lack of what their kind demands."""
     constants = manifest.constants
     contract = contract_of(constants)
-    faults = []
+    faults = [f"file {name!r} is not known" for name in manifest.files if name not in files_of(constants)]
     if not isinstance(constants, TrackerConstants) and constants.schedule != SCHEDULE:
         faults.append(f"schedule {constants.schedule!r}, this release knows {SCHEDULE}")
     if lost := [name for name in contract if name not in manifest.nets]:
@@ -104,15 +105,12 @@ def contract_faults(manifest: Manifest) -> list[str]:
     return faults
 
 
-def file_faults(records: Iterable[NetRecord]) -> list[str]:
-    """What is wrong with the files of networks: missing, of another size, of another hash."""
-    faults = []
-    for record in records:
-        files = [(record.path, record.size, record.sha256)]
-        if record.data is not None:
-            files.append((record.data.path, record.data.size, record.data.sha256))
-        faults += [fault for file in files if (fault := file_fault(*file))]
-    return faults
+def file_faults(manifest: Manifest) -> list[str]:
+    """What is wrong with the files of a manifest: missing, of another size, of another hash."""
+    others = [*manifest.files.values(), *(record.data for record in manifest.nets.values() if record.data is not None)]
+    files = [(record.path, record.size, record.sha256) for record in manifest.nets.values()]
+    files += [(other.path, other.size, other.sha256) for other in others]
+    return [fault for file in files if (fault := file_fault(*file))]
 
 
 def write_manifest(
@@ -127,6 +125,7 @@ def write_manifest(
     precision: str = "float32",
     errors: Mapping[str, Mapping[str, float]] | None = None,
     notes: Mapping[str, Any] | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> ModelBundle:
     """Write the manifest of ONNX files that lie in a folder, and load the bundle back.
 
@@ -142,6 +141,7 @@ def write_manifest(
         precision: how weights are stored and sums are taken, in words.
         errors: what was measured against the original, by the names of the networks.
         notes: anything worth knowing, plain values.
+        files: what is no network, by the names of `tgvc.models.contract.files_of`.
 
     Raises:
         BundleError: what was written is not a valid bundle.
@@ -170,6 +170,8 @@ def write_manifest(
         "nets": {record.name: net_entry(record) for record in records},
         "notes": dict(notes or {}),
     }
+    if files:
+        top["files"] = {name: file_entry(_describe(path)) for name, path in files.items()}
     text = json.dumps(top, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
     beside = folder / (MANIFEST + ".part")
     beside.write_text(text, encoding="utf-8")
@@ -179,4 +181,8 @@ def write_manifest(
 
 def _data_beside(path: Path) -> DataFile | None:
     data = path.with_name(path.name + DATA_ENDING)
-    return DataFile(data, data.stat().st_size, hash_file(data)) if data.exists() else None
+    return _describe(data) if data.exists() else None
+
+
+def _describe(path: Path) -> DataFile:
+    return DataFile(path, path.stat().st_size, hash_file(path))

@@ -15,6 +15,7 @@ ENCODER, DENOISER, DECODER = "encoder", "denoiser", "decoder"
 UNET, VAE_ENCODER, VAE_DECODER = "unet", "vae_encoder", "vae_decoder"
 IMAGE_TOWER, TEXT_TOWER = "image_tower", "text_tower"
 FEATURES, UPDATE = "features", "update"
+VOCABULARY = "vocabulary"  # file of the text tower's tokens, see `tgvc.models.clip_text`; may be missing
 Tensors = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
 
@@ -53,6 +54,11 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
         DENOISER: ((tensor("x", *moving), tensor("t", "B"), *conditions), (tensor("v", *moving),)),
         DECODER: ((latents, planes, grain), (tensor("pictures", *size),)),  # ONNX wants another name than the input's
     }
+
+
+def files_of(constants: AnyConstants) -> tuple[str, ...]:
+    """Names of the files that a bundle may have beside its networks."""
+    return (VOCABULARY,) if isinstance(constants, InterpolationConstants) else ()
 
 
 def interpolation_contract(constants: InterpolationConstants) -> dict[str, Tensors]:

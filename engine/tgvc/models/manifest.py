@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,17 @@ FORMAT = 1
 MAX_MANIFEST_BYTES = 1 << 20
 MAX_NET_BYTES = (1 << 31) - 1  # the most that one ONNX file can hold
 MAX_DATA_BYTES = 1 << 40
-_MAX_NETS, _MAX_TENSORS, _MAX_TEXT = 16, 64, 4096
+_MAX_NETS, _MAX_FILES, _MAX_TENSORS, _MAX_TEXT = 16, 4, 64, 4096
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\.onnx", re.ASCII)
 _DATA = re.compile(_FILE.pattern + r"\.data", re.ASCII)
+_OTHER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}(?<!\.onnx)(?<!\.data)(?<!\.json)", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a manifest says; ``nets`` point into the folder that it lies in, ``notes`` are for people."""
+    """What a manifest says; ``nets`` and ``files`` point into the folder that it lies in, ``notes`` are for people."""
 
     name: str
     revision: str
@@ -38,6 +39,7 @@ class Manifest:
     constants: AnyConstants
     nets: Mapping[str, NetRecord]
     notes: Mapping[str, Any]
+    files: Mapping[str, DataFile] = field(default_factory=dict)
 
 
 def parse_manifest(text: bytes, folder: Path) -> Manifest:
@@ -56,7 +58,7 @@ def parse_manifest(text: bytes, folder: Path) -> Manifest:
             f"{MANIFEST}: format {top.get('format')!r:.40}, this release reads {FORMAT}: update tgvc or the bundle"
         )
     faults: list[str] = []
-    known = {"format", "name", "revision", "kind", "licence", "constants", "nets", "notes"}
+    known = {"format", "name", "revision", "kind", "licence", "constants", "nets", "notes", "files"}
     faults += [f"{name[:40]!r} is not known" for name in sorted(set(top) - known)]
     words = {name: _read_text(top, name, faults) for name in ("name", "revision", "kind", "licence")}
     faults += [
@@ -66,12 +68,13 @@ def parse_manifest(text: bytes, folder: Path) -> Manifest:
     ]
     constants = _read_constants(words["kind"], top.get("constants"), faults)
     nets = _read_nets(top.get("nets"), folder, faults)
+    files = _read_files(top.get("files", {}), folder, faults)
     notes = top.get("notes", {})
     if not isinstance(notes, dict):
         faults.append("notes: expected an object")
     if faults or constants is None:
         raise BundleError(f"{MANIFEST}: " + "; ".join(faults))
-    return Manifest(**words, constants=constants, nets=nets, notes=notes)
+    return Manifest(**words, constants=constants, nets=nets, notes=notes, files=files)
 
 
 def net_entry(record: NetRecord) -> dict[str, Any]:
@@ -81,12 +84,17 @@ def net_entry(record: NetRecord) -> dict[str, Any]:
         "file": record.path.name,
         "bytes": record.size,
         "sha256": record.sha256,
-        **({"data": {"file": data.path.name, "bytes": data.size, "sha256": data.sha256}} if data else {}),
+        **({"data": file_entry(data)} if data else {}),
         "precision": record.precision,
         "error": dict(record.error),
         "inputs": [spec.as_dict() for spec in record.inputs],
         "outputs": [spec.as_dict() for spec in record.outputs],
     }
+
+
+def file_entry(file: DataFile) -> dict[str, Any]:
+    """A file that is no network as the manifest has it."""
+    return {"file": file.path.name, "bytes": file.size, "sha256": file.sha256}
 
 
 def _parse_json(text: bytes) -> dict[str, Any]:
@@ -161,17 +169,34 @@ def _read_net(name: str, entry: Any, folder: Path, faults: list[str]) -> NetReco
     inputs, outputs = (_read_tensors(entry[side], side, faults) for side in ("inputs", "outputs"))
     data = None
     if "data" in entry:
-        if not isinstance(entry["data"], dict) or set(entry["data"]) != {"file", "bytes", "sha256"}:
-            faults.append("data: expected an object with bytes, file, sha256")
-        else:
-            found: list[str] = []
-            data_name, size, digest = _read_file(entry["data"], _DATA, MAX_DATA_BYTES, ".onnx.data", found)
-            faults += [f"data: {fault}" for fault in found]
-            if not found:
-                data = DataFile(folder / data_name, size, digest)
+        found: list[str] = []
+        data = _read_data(entry["data"], _DATA, ".onnx.data", folder, found)
+        faults += [f"data: {fault}" for fault in found]
     if faults:
         return None
     return NetRecord(name, folder / file[0], file[1], file[2], inputs, outputs, precision, error, data)
+
+
+def _read_files(values: Any, folder: Path, faults: list[str]) -> dict[str, DataFile]:
+    if not isinstance(values, dict) or len(values) > _MAX_FILES:
+        faults.append(f"files: expected an object of at most {_MAX_FILES} files")
+        return {}
+    files = {}
+    for name, entry in values.items():
+        found: list[str] = []
+        data = _read_data(entry, _OTHER, "no .onnx", folder, found)
+        faults += [f"file {name[:40]!r}: {fault}" for fault in found]
+        if data is not None:
+            files[name] = data
+    return files
+
+
+def _read_data(entry: Any, allowed: re.Pattern[str], ending: str, folder: Path, faults: list[str]) -> DataFile | None:
+    if not isinstance(entry, dict) or set(entry) != {"file", "bytes", "sha256"}:
+        faults.append("expected an object with bytes, file, sha256")
+        return None
+    name, size, digest = _read_file(entry, allowed, MAX_DATA_BYTES, ending, faults)
+    return None if faults else DataFile(folder / name, size, digest)
 
 
 def _read_file(
