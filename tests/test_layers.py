@@ -26,7 +26,7 @@ FOLDERS = {
 LAYERS = (
     ("errors",),
     ("types",),
-    ("config", "source", "output", "opencv", "memory", "overlap"),
+    ("config", "source", "output", "opencv", "memory", "overlap", "fetch"),
     ("video", "bitstream", "backends", "diffusion"),
     ("timing", "models"),
     ("summary", "analysis", "synthesis"),

@@ -12,6 +12,7 @@ from tgvc import __version__
 from tgvc.cli.options import build_config, config_options
 from tgvc.cli.paths import STDIO, choose_output
 from tgvc.cli.process import CommandLine
+from tgvc.cli.weights import fetch, find_commands
 from tgvc.config import DecoderConfig, EncoderConfig
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -206,6 +207,11 @@ def doctor(as_json: bool) -> None:
         print_json(found)
     else:
         print_lines(doctor_rows(found))
+
+
+commands.add_command(fetch)
+for _name, _command in find_commands().items():
+    commands.add_command(_command, _name)
 
 
 def _say_written(target: str, what: str, *, quiet: bool) -> None:

@@ -7,7 +7,18 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from tgvc.types import OnProgress
@@ -67,5 +78,24 @@ def frame_progress(verb: str, *, quiet: bool, total: int | None = None) -> Itera
                 progress.update(task, description=f"denoising, step {done}/{known}")
                 return
             progress.update(task, description=_STAGES.get(stage, stage), completed=done, total=known or total)
+
+        yield advance
+
+
+@contextmanager
+def byte_progress(*, quiet: bool) -> Iterator[OnProgress | None]:
+    """Bars on stderr, one for each stage, for work that is counted in bytes; see `frame_progress`."""
+    console = Console(stderr=True)
+    if quiet or not console.is_terminal:
+        yield None
+        return
+    columns = TextColumn("{task.description}"), BarColumn(bar_width=30), DownloadColumn()
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=console, transient=True) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(stage: str, done: int, known: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = progress.add_task(stage, total=known)
+            progress.update(tasks[stage], completed=done, total=known)
 
         yield advance
