@@ -197,6 +197,19 @@ def test_the_check_measures_what_differs_in_a_fresh_process(tmp_path: Path) -> N
     )
 
 
+def test_a_network_that_is_in_no_bundle_is_checked_as_one_that_is(tmp_path: Path) -> None:
+    from tgvc_export.check import Case, check_bundle, check_files, describe_file
+
+    bundle = tiny_bundle(tmp_path / "tiny")
+    planes = np.random.default_rng(0).normal(size=(2, 6, 8, 16)).astype(np.float32)
+    cases = {"encoder": [Case({"planes": planes}, [np.zeros((2, 4, 2, 4), np.float32)])]}
+    known = bundle.nets["encoder"]
+    record = describe_file("encoder", known.path, (known.inputs, known.outputs))
+    assert check_files([record], cases) == check_bundle(bundle.folder, cases)
+    with pytest.raises(RuntimeError, match="the check of encoder failed"):
+        check_files([], cases)
+
+
 def test_a_check_that_cannot_run_says_why(tmp_path: Path) -> None:
     from tgvc_export.check import Case, check_bundle
 

@@ -1,4 +1,4 @@
-"""Whether a bundle gives in the shipped runtime what its makers recorded; run in a process without torch."""
+"""Whether networks give in the shipped runtime what their makers recorded; run in a process without torch."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tgvc.backends.base import load_backend
-from tgvc.models.bundle import load_bundle
+from tgvc.backends.base import Net, load_backend
+from tgvc.backends.spec import DataFile, NetRecord, TensorSpec
+from tgvc.models.bundle import DATA_ENDING, hash_file, load_bundle
+from tgvc.models.contract import Tensors
 
 _TIMEOUT_S = 600
+_NETS = "nets.json"  # beside the recorded cases: networks that are in no bundle
 Array = npt.NDArray[Any]
 
 
@@ -44,33 +47,52 @@ def check_bundle(folder: Path, cases: Mapping[str, Sequence[Case]]) -> dict[str,
         RuntimeError: the process failed; its last line says why.
     """
     with tempfile.TemporaryDirectory(prefix="tgvc-check-") as made:
-        for net, recorded in cases.items():
-            for number, case in enumerate(recorded):
-                arrays: dict[str, Any] = {
-                    f"in.{name}": np.ascontiguousarray(value) for name, value in case.inputs.items()
-                }
-                arrays |= {f"out.{n}": value for n, value in enumerate(case.outputs)}
-                np.savez(Path(made) / f"{net}.{number}.npz", **arrays)
-        command = [sys.executable, "-m", "tgvc_export.check", str(folder), made]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_TIMEOUT_S, check=False)
-    if done.returncode:
-        raise RuntimeError(f"the check of {folder} failed: {(done.stderr.strip().splitlines() or ['no message'])[-1]}")
-    found: dict[str, dict[str, float]] = json.loads(done.stdout)
-    return found
+        _write_cases(Path(made), cases)
+        return _run_check(str(folder), [str(folder), made])
 
 
-def measure_cases(folder: Path, recorded: Path) -> dict[str, dict[str, float]]:
-    """What `check_bundle` returns, measured in this process."""
-    bundle, backend = load_bundle(folder), load_backend("onnxruntime", threads=1)
-    nets = {name: backend.load(record) for name, record in bundle.nets.items()}
+def check_files(records: Sequence[NetRecord], cases: Mapping[str, Sequence[Case]]) -> dict[str, dict[str, float]]:
+    """As `check_bundle`, for networks that are in no bundle; only those that have cases are loaded.
+
+    Args:
+        records: see `describe_file`.
+        cases: by the names of the records.
+    """
+    described = [
+        {
+            "name": record.name,
+            "path": str(record.path),
+            "inputs": [spec.as_dict() for spec in record.inputs],
+            "outputs": [spec.as_dict() for spec in record.outputs],
+        }
+        for record in records
+    ]
+    with tempfile.TemporaryDirectory(prefix="tgvc-check-") as made:
+        _write_cases(Path(made), cases)
+        (Path(made) / _NETS).write_text(json.dumps(described), encoding="utf-8")
+        return _run_check(", ".join(cases), [made])
+
+
+def describe_file(name: str, path: Path, tensors: Tensors) -> NetRecord:
+    """The record of an ONNX file that is in no bundle; weights beside it are found by their name."""
+    data = path.with_name(path.name + DATA_ENDING)
+    beside = DataFile(data, data.stat().st_size, hash_file(data)) if data.is_file() else None
+    return NetRecord(name, path, path.stat().st_size, hash_file(path), *tensors, data=beside)
+
+
+def measure_cases(records: Mapping[str, NetRecord], recorded: Path) -> dict[str, dict[str, float]]:
+    """What `check_bundle` returns for networks by name, measured in this process."""
+    backend = load_backend("onnxruntime", threads=1)
     found: dict[str, dict[str, float]] = {}
+    nets: dict[str, Net] = {}
     for path in sorted(recorded.glob("*.npz")):
         name = path.name.partition(".")[0]
+        if name not in nets:
+            nets = {name: backend.load(records[name])}  # one after another: they may be large
         with np.load(path, allow_pickle=False) as case:
             inputs = {key[3:]: case[key] for key in case.files if key.startswith("in.")}
             got = nets[name].run(**inputs)
-            for number, spec in enumerate(bundle.nets[name].outputs):
+            for number, spec in enumerate(records[name].outputs):
                 errors = measure_error(got[spec.name], case[f"out.{number}"])
                 worst = found.setdefault(name, dict.fromkeys(errors, 0.0))
                 found[name] = {kind: max(worst[kind], value) for kind, value in errors.items()}
@@ -91,10 +113,41 @@ def measure_error(got: Array, want: Array) -> dict[str, float]:
     }
 
 
+def _write_cases(folder: Path, cases: Mapping[str, Sequence[Case]]) -> None:
+    for net, recorded in cases.items():
+        for number, case in enumerate(recorded):
+            arrays: dict[str, Any] = {f"in.{name}": np.ascontiguousarray(value) for name, value in case.inputs.items()}
+            arrays |= {f"out.{n}": value for n, value in enumerate(case.outputs)}
+            np.savez(folder / f"{net}.{number}.npz", **arrays)
+
+
+def _read_records(recorded: Path) -> dict[str, NetRecord]:
+    described = json.loads((recorded / _NETS).read_text(encoding="utf-8"))
+    records = {}
+    for net in described:
+        inputs, outputs = (
+            tuple(TensorSpec(spec["name"], spec["dtype"], tuple(spec["shape"])) for spec in net[side])
+            for side in ("inputs", "outputs")
+        )
+        records[net["name"]] = describe_file(net["name"], Path(net["path"]), (inputs, outputs))
+    return records
+
+
+def _run_check(what: str, arguments: Sequence[str]) -> dict[str, dict[str, float]]:
+    command = [sys.executable, "-m", "tgvc_export.check", *arguments]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=_TIMEOUT_S, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RuntimeError(f"the check of {what} failed: {last}")
+    found: dict[str, dict[str, float]] = json.loads(done.stdout)
+    return found
+
+
 def main() -> None:
     """Measure the cases of a folder and print the errors as JSON."""
-    folder, recorded = map(Path, sys.argv[1:])
-    found = measure_cases(folder, recorded)
+    *folder, recorded = map(Path, sys.argv[1:])
+    found = measure_cases(load_bundle(folder[0]).nets if folder else _read_records(recorded), recorded)
     if "torch" in sys.modules:
         raise SystemExit("torch was loaded: the check has to run as a user's machine does")
     print(json.dumps(found))
