@@ -186,7 +186,8 @@ def decode_group(group: Group, header: Header, number: int, clock: StageClock) -
         segments = decode_motion(group.motion, lengths, anchor_grid(header.width, header.height))
         motions = [read_motion(segment, header.width, header.height) for segment in segments]
     fine = key_fineness(len(group.pictures), len(keys), header.width, header.height)
-    return DecodedGroup(number, header.seed, keys, list(zip(motions, lengths, strict=True)), fine)
+    timed = list(zip(motions, lengths, strict=True))
+    return DecodedGroup(number, header.seed, keys, timed, fine, header.matrix)
 
 
 def video_info(header: Header) -> VideoInfo:

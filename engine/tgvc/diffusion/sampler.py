@@ -30,7 +30,10 @@ OnStep: TypeAlias = Callable[[int, FloatArray], None]
 
 @dataclass(frozen=True)
 class Hold:
-    """Frames that are known already: ``frames`` bool (T,) and their latents in ``clean`` float32 (C, T, h, w)."""
+    """Frames that are known already: ``frames`` bool (T,) and their latents in ``clean`` float32 (C, T, h, w).
+
+    The latents are as a sampler delivered them; with a dynamic rescale they are brought to the level of every step.
+    """
 
     frames: BoolArray
     clean: FloatArray
@@ -101,7 +104,7 @@ def ddim(
     for i in range(run.first, -1, -1):
         v = run.predict(i)
         a, b, sigma = schedule.at(i), schedule.after(i), schedule.sigma(i)
-        direction = math.sqrt(max(1 - b - sigma * sigma, 0.0))
+        direction = schedule.direction(i)
         # eps = s v + n x
         weights = direction * math.sqrt(1 - a), direction * math.sqrt(a), math.sqrt(b)
         wanted = sigma > 0 and (i > 0 or options.noisy)
@@ -179,7 +182,7 @@ class _Run:
         """Denoise x at step ``i``: keeps the clean estimate, returns v."""
         hold, options = self.options.hold, self.options
         if hold is not None:
-            self.x = np.where(hold.frames[:, None, None], self._renoise(hold.clean, i), self.x)
+            self.x = np.where(hold.frames[:, None, None], self._renoise(self._held(hold, i), i), self.x)
         found = self.denoise(self.x, float(self.schedule.timesteps[i]))
         conditional, unconditional = found if isinstance(found, tuple) else (found, None)
         a, scale = self.schedule.at(i), self.schedule.clean_scale(i)
@@ -191,7 +194,7 @@ class _Run:
         except ValueError as fault:
             raise ConfigError(f"denoise: returned what does not fit: {fault}") from fault
         if hold is not None:
-            self.clean = np.where(hold.frames[:, None, None], hold.clean, self.clean)
+            self.clean = np.where(hold.frames[:, None, None], self._held(hold, max(i - 1, 0)), self.clean)
         return v
 
     def move(
@@ -216,6 +219,9 @@ class _Run:
     def _gradient(self, i: int) -> FloatArray | None:
         """What ``correct`` says before step ``i``; not asked where it would not count."""
         return self.correct(self.clean, i) if self.correct is not None and self.schedule.weight(i) != 0 else None
+
+    def _held(self, hold: Hold, i: int) -> FloatArray:
+        return np.float32(self.schedule.level(i) / self.schedule.level(0)) * hold.clean
 
     def _renoise(self, clean: FloatArray, i: int) -> FloatArray:
         a = self.schedule.at(i)

@@ -81,7 +81,7 @@ class Schedule:
     ``abar`` float64 (N,): share of the signal's variance, not rising, 1 >= abar >= 0. ``timesteps`` int64 (S,):
     increasing, below N. ``eta``: share of fresh noise in DDIM, 0 (none) to 1. ``dynamic``: rescale the clean estimate
     as the published base model does. ``guidance`` float64 (S,): what the gradient of the trajectories is multiplied
-    with before each step; all zero by default.
+    with before each step; all zero by default. ``rounded``: some sums are taken in float32, as published.
     """
 
     abar: Float64Array = field(default_factory=linear_abar)
@@ -89,6 +89,7 @@ class Schedule:
     eta: float = 0.0
     dynamic: bool = False
     guidance: Float64Array | None = None
+    rounded: bool = False
 
     def __post_init__(self) -> None:
         a, t = self.abar, self.timesteps
@@ -126,14 +127,29 @@ class Schedule:
         a, b = self.at(i), self.after(i)
         return self.eta * math.sqrt((1 - b) / (1 - a) * max(1 - a / b, 0.0)) if b > 0 else 0.0
 
+    def direction(self, i: int) -> float:
+        """What DDIM multiplies the old noise with at the end of step ``i``.
+
+        From pure noise with eta 1 nothing is left of it. In float32 the difference below may come out as a few 1e-8 of
+        either sign: the published code then adds 2e-4 of the old noise, or takes the root of a negative number, which
+        is 0 here.
+        """
+        if self.rounded:
+            rest = np.float32(1) - np.float32(self.after(i)) - np.float32(self.sigma(i)) ** 2
+        else:
+            rest = 1 - self.after(i) - self.sigma(i) ** 2
+        return math.sqrt(max(float(rest), 0.0))
+
     def clean_scale(self, i: int) -> float:
         """What the clean estimate of step ``i`` is multiplied with: 1 without ``dynamic``, at i = 0 and for t >= 400.
 
         Source: the base model of T-GVC.
         """
-        if not self.dynamic or i == 0:
-            return 1.0
-        return dynamic_scale(int(self.timesteps[i - 1])) / dynamic_scale(int(self.timesteps[i]))
+        return self.level(i - 1) / self.level(i) if i else 1.0
+
+    def level(self, i: int) -> float:
+        """What clean latents are multiplied with at the timestep of step ``i``; 1 without ``dynamic``."""
+        return dynamic_scale(int(self.timesteps[i])) if self.dynamic else 1.0
 
     def weight(self, i: int) -> float:
         """What the gradient of the trajectories is multiplied with before step ``i``."""
@@ -177,7 +193,8 @@ def make_schedule(
 ) -> Schedule:
     """The schedule of a number of denoising steps.
 
-    ``strength`` and ``parity`` are those of `guidance_weights`, ``parity`` also that of `place_timesteps`.
+    ``strength`` and ``parity`` are those of `guidance_weights`; ``parity`` is also that of `place_timesteps`, and takes
+    abar and sums in float32 as the published code does.
 
     Raises:
         ConfigError: A name that is not known, or a value that is out of its range.
@@ -186,4 +203,6 @@ def make_schedule(
         raise ConfigError(f"schedule={name!r}: expected {SCHEDULE}")
     abar, timesteps = linear_abar(train_steps), place_timesteps(steps, spacing, train_steps, parity=parity)
     weights = guidance_weights(abar, timesteps, strength, parity=parity)
-    return Schedule(abar=abar, timesteps=timesteps, eta=eta, dynamic=dynamic, guidance=weights)
+    if parity:
+        abar = abar.astype(np.float32).astype(np.float64)
+    return Schedule(abar=abar, timesteps=timesteps, eta=eta, dynamic=dynamic, guidance=weights, rounded=parity)

@@ -37,6 +37,9 @@ class InterpolationCalls(Protocol):
     def read(self, tokens: Tokens) -> FloatArray:
         """States float32 (N, 77, D) of prompts int64 (N, 77)."""
 
+    def release_text(self) -> None:
+        """Let go of the memory of what `read` needs; it is loaded again if it is called again."""
+
     def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
         """One run of the UNet.
 
@@ -89,10 +92,10 @@ class InterpolationNetworks:
         v: FloatArray = self._net(UNET).run(x=x, t=t, fs=fs, text=text, image=image)["v"]
         return v
 
-    def release(self, name: str) -> None:
-        """Let go of the memory of a network that is not needed for a while; it is loaded again when it is called."""
+    def release_text(self) -> None:
+        """See `InterpolationCalls.release_text`."""
         with self._lock:
-            self._loaded.pop(name, None)
+            self._loaded.pop(TEXT_TOWER, None)
 
     def _net(self, name: str) -> Net:
         with self._lock:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.overlap import StageClock
 from tgvc.synthesis.warp import WarpGenerator
 from tgvc.types import Motion, OnProgress, Picture
@@ -19,7 +20,8 @@ class DecodedGroup:
 
     ``number``: of the group in its stream, from 0. ``seed``: of the stream. ``keys``: key pictures, I420 uint8
     (3H/2, W). ``motions``: motion and length (frames, both keys included) of the segments between them. ``fine``:
-    fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`.
+    fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`. ``matrix``: colour matrix code of
+    ISO/IEC 23091-2.
     """
 
     number: int
@@ -27,6 +29,7 @@ class DecodedGroup:
     keys: Sequence[Picture]
     motions: Sequence[tuple[Motion, int]]
     fine: float
+    matrix: int = DEFAULT_MATRIX
 
     @property
     def frames(self) -> int:

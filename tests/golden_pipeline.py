@@ -1,0 +1,175 @@
+"""The whole interpolation of the original: the engine's own conditioning and sampler around torch twins."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from golden import Arrays, Comparison, Meta, compare_outputs
+from golden_clip import image_weights, part_of
+from golden_unet import build_unet
+from golden_vae import filled
+from tgvc.diffusion.sampler import Options, ddim
+from tgvc.diffusion.schedule import make_schedule
+from tgvc.models.clip_text import END, START, Vocabulary, tokenise_prompts
+from tgvc.models.constants import InterpolationConstants
+from tgvc.models.contract import TEXT_TOKENS
+from tgvc.synthesis.interpolation.conditioning import Conditioner, make_denoiser, place_ends
+from tgvc.types import FloatArray
+from tgvc_export.dynamicrafter.autoencoder import Autoencoder, AutoencoderConfig
+from tgvc_export.dynamicrafter.networks import ImageContext, VaeDecoder, VaeEncoder
+from tgvc_export.dynamicrafter.resampler import Resampler, ResamplerConfig
+from tgvc_export.dynamicrafter.unet import UNetGraph
+from tgvc_export.openclip.image import ImageConfig, ImageTower
+from tgvc_export.openclip.text import TextConfig, TextTower
+
+VOCABULARY = os.environ.get("TGVC_VOCABULARY")
+# Words that are one token each, so that the usual prompt needs no vocabulary
+_WORDS = {"a": 320, "at": 536, "boat": 4440, "fishing": 4935, "is": 533, "man": 786, "on": 525, "sunset": 3424}
+
+
+@dataclass(frozen=True, eq=False)
+class Twins:
+    """Torch modules by the names of a bundle's networks, called as `tgvc.models.interpolation` calls these."""
+
+    constants: InterpolationConstants
+    nets: Mapping[str, nn.Module]
+
+    def encode(self, pictures: FloatArray) -> FloatArray:
+        return self._run("vae_encoder", pictures)[0]
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        return self._run("vae_decoder", z)[0]
+
+    def look(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
+        tokens, embedding = self._run("image_tower", pixels)
+        return tokens, embedding
+
+    def read(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
+        return self._run("text_tower", tokens)[0]
+
+    def release_text(self) -> None:
+        pass
+
+    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
+        return self._run("unet", x, t, fs, text, image)[0]
+
+    def _run(self, name: str, *inputs: npt.NDArray[Any]) -> list[Any]:
+        with torch.no_grad():
+            given = self.nets[name](*(torch.from_numpy(np.array(value)) for value in inputs))
+        return [value.numpy() for value in ([given] if isinstance(given, torch.Tensor) else given)]
+
+
+def read_prompt(prompt: str) -> npt.NDArray[np.int64]:
+    """Tokens int64 (2, 77) of a prompt and of the empty one."""
+    words = prompt.split()
+    if VOCABULARY is None and set(words) <= set(_WORDS):
+        row = [START, *(_WORDS[word] for word in words), END]
+        given = np.array([row + [0] * (TEXT_TOKENS - len(row))])
+        return np.concatenate([given, tokenise_prompts([""])])
+    if VOCABULARY is None:
+        raise LookupError(f"prompt {prompt!r} needs a vocabulary: set TGVC_VOCABULARY to CLIP's bpe_simple_vocab_16e6")
+    return tokenise_prompts([prompt, ""], Vocabulary.parse(Path(VOCABULARY).read_bytes()))
+
+
+def interpolation_constants(params: dict[str, Any], clip: dict[str, Any]) -> InterpolationConstants:
+    """What a bundle of these networks would say of them."""
+    projection, autoencoder = params["image_proj_stage_config"]["params"], params["first_stage_config"]["params"]
+    return InterpolationConstants(
+        latent_channels=params["channels"],
+        cell_px=2 ** (len(autoencoder["ddconfig"]["ch_mult"]) - 1),
+        divisor=2 ** (len(params["unet_config"]["params"]["channel_mult"]) - 1),
+        latent_scale=params["scale_factor"],
+        window=projection["video_length"],
+        context=projection["output_dim"],
+        image_tokens=projection["num_queries"],
+        embedding=clip["embed_dim"],
+        schedule="linear-ztsnr",
+        train_steps=params["timesteps"],
+        dynamic=params["use_dynamic_rescale"],
+        steps=50,
+        eta=1.0,
+        scale=7.5,
+        rescale=0.7,
+        fs=5,
+    )
+
+
+def build_twins(params: dict[str, Any], clip: dict[str, Any], weights: Arrays) -> Twins:
+    """The networks of one checkpoint, whose keys have the published prefixes."""
+    texts, images = TextConfig.from_options(clip), ImageConfig.from_options(clip)
+    vae = Autoencoder(AutoencoderConfig.from_options(params["first_stage_config"]["params"]))
+    filled(vae, part_of(weights, "first_stage_model."))
+    resampler = Resampler(ResamplerConfig.from_options(params["image_proj_stage_config"]["params"]))
+    filled(resampler, part_of(weights, "image_proj_model."))
+    tower = filled(ImageTower(images), image_weights(part_of(weights, "embedder."), texts))
+    nets = {
+        "unet": UNetGraph(build_unet(params["unet_config"]["params"], part_of(weights, "model.diffusion_model."))),
+        "vae_encoder": VaeEncoder(vae),
+        "vae_decoder": VaeDecoder(vae),
+        "image_tower": ImageContext(tower, resampler),  # type: ignore[arg-type]
+        "text_tower": filled(TextTower(texts), part_of(weights, "cond_stage_model.")),
+    }
+    return Twins(interpolation_constants(params, clip), nets)
+
+
+def run_pipeline(meta: Meta, arrays: Arrays, weights: Arrays) -> dict[str, Comparison]:
+    """Two pictures to a clip, with all random numbers given."""
+    params, sampling = meta["config"]["params"], meta["sampling"]
+    twins = build_twins(params, meta["clip_config"], weights)
+    conditioner = Conditioner(twins, read_prompt(sampling["prompt"]), sampling["fs"], guided=True)
+    pictures = (arrays["in.image_u8"].astype(np.float32) / 255 - np.float32(0.5)) * 2
+    frames = sampling["T"]
+    condition = conditioner.describe(pictures[0], frames)
+    ends = conditioner.key_latents(pictures, arrays["in.vae_noise"].swapaxes(0, 1))
+    known = place_ends(ends[:, 0], ends[:, 1], frames)
+    run = make_denoiser(twins, condition, known)
+    first: list[tuple[FloatArray, FloatArray]] = []
+
+    def denoise(x: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
+        v = run(x, t)
+        assert isinstance(v, tuple)
+        first.append((v[0].copy(), v[1].copy()))
+        return v
+
+    schedule = make_schedule(
+        sampling["steps"],
+        spacing=sampling["timestep_spacing"],
+        eta=sampling["eta"],
+        dynamic=twins.constants.dynamic,
+        parity=True,
+    )
+    latent = ddim(
+        denoise,
+        arrays["in.x_T"][0],
+        schedule,
+        lambda i: arrays["in.noise"][schedule.steps - 1 - i, 0],
+        options=Options(scale=sampling["guidance_scale"], rescale=sampling["guidance_rescale"], noisy=True),
+    )
+    video = twins.decode(latent.swapaxes(0, 1) / np.float32(twins.constants.latent_scale))
+    contexts = [np.concatenate([text, image.reshape(-1, image.shape[-1])])[None] for text, image in _runs(condition)]
+    found = {
+        "cond_crossattn": contexts[0],
+        "uncond_crossattn": contexts[1],
+        "c_concat": known[None],
+        "unet_cond_step0": first[0][0][None],
+        "unet_uncond_step0": first[0][1][None],
+        "latent": latent[None],
+        "video": video.swapaxes(0, 1)[None],
+    }
+    return compare_outputs(meta, arrays, found)
+
+
+def _runs(condition: Any) -> list[tuple[FloatArray, FloatArray]]:
+    return list(zip(condition.text, condition.image, strict=True))
+
+
+RUNNERS = {"pipeline_interp": run_pipeline}
