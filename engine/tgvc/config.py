@@ -15,7 +15,10 @@ GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
-_OF_LATENT = ("steps", "detail", "grain", "paint", "guidance", "guides", "noise", "base", "bundle", "backend")
+PARITIES = ("corrected", "reference")
+OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
+OF_INTERPOLATION = ("eta", "cfg", "rescale", "fs", "prompt", "parity")
+_OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
 DEFAULT_BPP = 0.005
@@ -125,7 +128,7 @@ class DecoderConfig:
     )
     guidance: float | None = option(
         None,
-        "pull of the trajectories in the latent generator; default: 0, none",
+        "pull of the trajectories in the latent generator; default: 0, none; with a bundle of kind interpolation 1.1",
         minimum=0.0,
         maximum=100.0,
     )
@@ -144,6 +147,36 @@ class DecoderConfig:
         "shows what guidance does alone; default: moved",
         choices=BASES,
     )
+    eta: float | None = option(
+        None, "share of fresh noise in every step (bundles of kind interpolation)", minimum=0.0, maximum=1.0
+    )
+    cfg: float | None = option(
+        None,
+        "classifier-free guidance: how far beyond what is likely without the condition; 1 = none, half the time "
+        "(bundles of kind interpolation)",
+        minimum=0.0,
+        maximum=100.0,
+    )
+    rescale: float | None = option(
+        None,
+        "how far the spread of that goes back to what it was before (bundles of kind interpolation)",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    fs: int | None = option(
+        None,
+        "frame rate that the networks are told; less = more motion (bundles of kind interpolation)",
+        minimum=1,
+        maximum=1000,
+    )
+    prompt: str | None = option(
+        None, "what the frames show, in words; default: nothing (bundles of kind interpolation)", metavar="TEXT"
+    )
+    parity: str | None = option(
+        None,
+        "reference = as the published code, faults included; default: corrected (bundles of kind interpolation)",
+        choices=PARITIES,
+    )
     bundle: str | None = option(
         None, "networks of the latent generator: a name or a folder; default: nano", metavar="NAME"
     )
@@ -159,11 +192,13 @@ class DecoderConfig:
 
     def __post_init__(self) -> None:
         _check_limits(self)
+        for name in ("steps", "fs"):
+            value = getattr(self, name)
+            if value is not None and value != int(value):
+                _refuse(name, value, "a whole number")
         if self.generator != "latent":
             for name in _OF_LATENT:
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
-        if self.steps is not None and self.steps != int(self.steps):
-            _refuse("steps", self.steps, "a whole number")
         if self.start is not None and self.end is not None and self.end <= self.start:
             _refuse("end", self.end, f"more than start={self.start}")

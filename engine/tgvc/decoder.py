@@ -146,12 +146,18 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
     # what only networks need is imported where there are some
     from tgvc.backends.base import AUTO, load_backend
     from tgvc.models.bundle import load_bundle
+    from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
+    from tgvc.synthesis.interpolation.setup import check_kind, make_interpolation
     from tgvc.synthesis.latent import LatentGenerator, LatentOptions
     from tgvc.synthesis.restored import RestoredKeys
 
     bundle = load_bundle(config.bundle or "nano")
-    nets = Networks(bundle, load_backend(config.backend or AUTO, threads=config.threads))
+    check_kind(config, bundle)
+    backend = load_backend(config.backend or AUTO, threads=config.threads)
+    if bundle.kind == INTERPOLATION:
+        return make_interpolation(config, bundle, backend)
+    nets = Networks(bundle, backend)
     detail = nets.constants.detail if config.detail is None else config.detail
     options = LatentOptions(
         steps=int(config.steps or nets.constants.steps),

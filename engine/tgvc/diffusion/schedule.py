@@ -135,10 +135,10 @@ class Schedule:
         is 0 here.
         """
         if self.rounded:
-            rest = np.float32(1) - np.float32(self.after(i)) - np.float32(self.sigma(i)) ** 2
+            rest = float(np.float32(1) - np.float32(self.after(i)) - np.float32(self.sigma(i)) ** 2)
         else:
             rest = 1 - self.after(i) - self.sigma(i) ** 2
-        return math.sqrt(max(float(rest), 0.0))
+        return math.sqrt(max(rest, 0.0))
 
     def clean_scale(self, i: int) -> float:
         """What the clean estimate of step ``i`` is multiplied with: 1 without ``dynamic``, at i = 0 and for t >= 400.

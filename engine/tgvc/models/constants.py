@@ -126,8 +126,9 @@ class TrackerConstants(_Checked):
 
 
 AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants
+RESIDUAL, INTERPOLATION, TRACKER = "residual", "interpolation", "tracker"
 CONSTANTS: dict[str, type[AnyConstants]] = {
-    "residual": Constants,
-    "interpolation": InterpolationConstants,
-    "tracker": TrackerConstants,
+    RESIDUAL: Constants,
+    INTERPOLATION: InterpolationConstants,
+    TRACKER: TrackerConstants,
 }

@@ -1,0 +1,72 @@
+"""From what a user asks for to a generator of kind ``interpolation``."""
+
+from __future__ import annotations
+
+from tgvc.backends.base import Backend
+from tgvc.config import OF_INTERPOLATION, OF_RESIDUAL, DecoderConfig
+from tgvc.errors import ConfigError
+from tgvc.models.bundle import ModelBundle
+from tgvc.models.clip_text import Vocabulary, tokenise_prompts
+from tgvc.models.constants import INTERPOLATION, RESIDUAL
+from tgvc.models.contract import VOCABULARY
+from tgvc.models.interpolation import InterpolationNetworks, Tokens
+from tgvc.synthesis.interpolation.generator import STRENGTH, InterpolationGenerator, InterpolationOptions
+
+
+def check_kind(config: DecoderConfig, bundle: ModelBundle) -> None:
+    """Refuse options that mean nothing to bundles of this kind.
+
+    Raises:
+        ConfigError: names the option and the kind that it belongs to.
+    """
+    foreign, kind = OF_INTERPOLATION, INTERPOLATION
+    if bundle.kind == INTERPOLATION:
+        foreign, kind = OF_RESIDUAL, RESIDUAL
+    for name in foreign:
+        value = getattr(config, name)
+        if value is not None:
+            raise ConfigError(
+                f"{name}={value!r}: expected a bundle of kind {kind} beside it; {bundle.label} is {bundle.kind}"
+            )
+
+
+def make_interpolation(config: DecoderConfig, bundle: ModelBundle, backend: Backend) -> InterpolationGenerator:
+    """The generator that a configuration asks for; what it does not say is as the bundle says.
+
+    Raises:
+        ConfigError: options that do not fit the bundle or each other.
+        BundleError: another kind of bundle, or a vocabulary that is none.
+    """
+    nets = InterpolationNetworks(bundle, backend)
+    constants, parity = nets.constants, config.parity == "reference"
+    if parity and config.guidance:
+        raise ConfigError(
+            f"guidance={config.guidance}: expected 0 or nothing with parity=reference, whose pull is fixed"
+        )
+    options = InterpolationOptions(
+        steps=int(config.steps or constants.steps),
+        eta=constants.eta if config.eta is None else config.eta,
+        scale=constants.scale if config.cfg is None else config.cfg,
+        rescale=constants.rescale if config.rescale is None else config.rescale,
+        fs=int(config.fs or constants.fs),
+        guidance=STRENGTH if config.guidance is None else config.guidance,
+        parity=parity,
+    )
+    facts = {
+        "bundle": bundle.label,
+        "backend": f"{backend.name} {backend.version}",
+        "providers": backend.providers,
+    }
+    return InterpolationGenerator(nets, options, read_prompts(bundle, config.prompt or ""), facts)
+
+
+def read_prompts(bundle: ModelBundle, prompt: str) -> Tokens:
+    """Tokens int64 (2, 77) of a prompt and of the empty one.
+
+    Raises:
+        ConfigError: a prompt that the bundle has no vocabulary for.
+        BundleError: a vocabulary that is none.
+    """
+    file = bundle.files.get(VOCABULARY) if prompt.strip() else None
+    vocabulary = None if file is None else Vocabulary.parse(file.path.read_bytes())
+    return tokenise_prompts([prompt, ""], vocabulary)
