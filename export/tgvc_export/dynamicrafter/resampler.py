@@ -92,7 +92,7 @@ class Resampler(nn.Module):
     def __init__(self, config: ResamplerConfig | None = None) -> None:
         super().__init__()
         self.config = c = config or ResamplerConfig()
-        self.latents = nn.Parameter(torch.randn(1, c.tokens, c.dim) / c.dim**0.5)
+        self.latents = nn.Parameter(nn.init.normal_(torch.empty(1, c.tokens, c.dim), std=c.dim**-0.5))
         self.proj_in, self.proj_out = nn.Linear(c.embedding_dim, c.dim), nn.Linear(c.dim, c.output_dim)
         self.norm_out = nn.LayerNorm(c.output_dim)
         self.layers = nn.ModuleList(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvc_export.openclip.text import TextConfig, text_tensors
-from tgvc_export.openclip.transformer import Transformer
+from tgvc_export.openclip.transformer import Transformer, random_parameter
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class VisionTransformer(nn.Module):
     def __init__(self, config: ImageConfig) -> None:
         super().__init__()
         width = config.width
-        self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
-        self.positional_embedding = nn.Parameter(torch.randn(config.tokens, width) * width**-0.5)
-        self.proj = nn.Parameter(torch.randn(width, config.embed) * width**-0.5)
+        self.class_embedding = random_parameter(width, std=width**-0.5)
+        self.positional_embedding = random_parameter(config.tokens, width, std=width**-0.5)
+        self.proj = random_parameter(width, config.embed, std=width**-0.5)
         self.conv1 = nn.Conv2d(3, width, config.patch, stride=config.patch, bias=False)
         self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
         self.transformer = Transformer(width, config.layers, width // config.head_width)

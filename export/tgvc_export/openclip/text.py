@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tgvc_export.openclip.transformer import Transformer, causal_mask
+from tgvc_export.openclip.transformer import Transformer, causal_mask, random_parameter
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ class TextHalf(nn.Module):
 
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
-        self.positional_embedding = nn.Parameter(torch.randn(config.context, config.width) * 0.01)
-        self.text_projection = nn.Parameter(torch.randn(config.width, config.embed) * config.width**-0.5)
-        self.logit_scale = nn.Parameter(torch.tensor(0.0))
+        self.positional_embedding = random_parameter(config.context, config.width, std=0.01)
+        self.text_projection = random_parameter(config.width, config.embed, std=config.width**-0.5)
+        self.logit_scale = nn.Parameter(torch.zeros(()))
         self.transformer = Transformer(config.width, config.layers, config.heads)
         self.token_embedding = nn.Embedding(config.vocabulary, config.width)
         self.ln_final = nn.LayerNorm(config.width)

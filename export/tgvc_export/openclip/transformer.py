@@ -15,7 +15,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.randn(3 * width, width) / width**0.5)
+        self.in_proj_weight = random_parameter(3 * width, width, std=width**-0.5)
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
 
@@ -65,6 +65,11 @@ class Transformer(nn.Module):
         for block in self.resblocks[: len(self.resblocks) - left_out]:
             x = block(x, mask)
         return x
+
+
+def random_parameter(*shape: int, std: float) -> nn.Parameter:
+    """Normal numbers, float32."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=std))
 
 
 def causal_mask(length: int) -> Tensor:
