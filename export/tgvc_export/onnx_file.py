@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tgvc.backends.spec import TensorSpec, bind_shapes, split_dimension
+from tgvc_export.folding import tidy_program
 from tgvc_export.graph_rules import OPSET, OPSETS, ExportError, check_graph, fix_specs, tidy_graph
 from tgvc_export.large_file import MOST_BYTES, save_large
 from tgvc_export.precision import Precision, halve_module, store_in_halves
@@ -62,6 +63,7 @@ def export_module(
         inputs, outputs = fix_specs(inputs, lengths), fix_specs(outputs, lengths)
     module = halve_module(module).eval() if precision == "fp16" else module.eval()
     program = _trace(module, given, inputs, outputs, opset)
+    tidy_program(program.model)
     rules: Any = {"opset": opset, "static": static}
     if _bytes_of_weights(program) > MOST_BYTES:
         return save_large(program, path, inputs, outputs, halves=precision == "stored-halves", **rules)
@@ -94,6 +96,7 @@ def _trace(
             input_names=[spec.name for spec in inputs],
             output_names=[spec.name for spec in outputs],
             custom_translation_table=dict(translation_table(opset)),
+            optimize=False,  # done by `tidy_program`
             verbose=False,
         )
 
