@@ -32,7 +32,7 @@ OnStep: TypeAlias = Callable[[int, FloatArray], None]
 class Hold:
     """Frames that are known already: ``frames`` bool (T,) and their latents in ``clean`` float32 (C, T, h, w).
 
-    The latents are as a sampler delivered them; with a dynamic rescale they are brought to the level of every step.
+    With a dynamic rescale they are brought to the level of every step; what a sampler delivers is at that of step 0.
     """
 
     frames: BoolArray
@@ -221,7 +221,7 @@ class _Run:
         return self.correct(self.clean, i) if self.correct is not None and self.schedule.weight(i) != 0 else None
 
     def _held(self, hold: Hold, i: int) -> FloatArray:
-        return np.float32(self.schedule.level(i) / self.schedule.level(0)) * hold.clean
+        return np.float32(self.schedule.level(i)) * hold.clean
 
     def _renoise(self, clean: FloatArray, i: int) -> FloatArray:
         a = self.schedule.at(i)

@@ -84,6 +84,8 @@ class SegmentSampler:
                 step,
                 Options(hold=hold, scale=self._scale, rescale=self._rescale, noisy=self._parity),
             )
+            if not self._parity:
+                latents /= np.float32(self._schedule.level(0))  # the published code leaves this factor in its result
             made |= {frame: latents[:, slot] for slot, frame in enumerate(window.frames) if not window.given[slot]}
             shown |= {frame: latents[:, slot] for frame, slot in stage.shown.items()}
         return shown
