@@ -18,6 +18,7 @@ PAINTS = ("all", "keys")
 PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
 OF_INTERPOLATION = ("eta", "cfg", "rescale", "fs", "prompt", "parity")
+_OF_TGVC = ("embedder", "tracker", "parity", "backend")  # options that only this profile knows
 _OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
@@ -77,8 +78,30 @@ class EncoderConfig:
         0, "seed written into the stream for generators that draw noise", minimum=0, maximum=(1 << 32) - 1
     )
 
+    embedder: str | None = option(
+        None,
+        "what profile tgvc compares pictures with: a bundle of kind interpolation, whose CLIP tower is used; default: "
+        "weight-free",
+        metavar="BUNDLE",
+    )
+    tracker: str | None = option(
+        None,
+        "what profile tgvc tracks points with: a bundle of kind tracker; default: optical flow",
+        metavar="BUNDLE",
+    )
+    parity: str | None = option(
+        None, "reference = profile tgvc as the published code, faults included; default: corrected", choices=PARITIES
+    )
+    backend: str | None = option(
+        None, "what runs these networks; auto: the fastest that runs here, which is the default", choices=BACKENDS
+    )
+
     def __post_init__(self) -> None:
         _check_limits(self)
+        if self.profile != "tgvc":
+            for name in _OF_TGVC:
+                if getattr(self, name) is not None:
+                    _refuse(name, getattr(self, name), f"profile=tgvc beside it: {self.profile} does not use it")
         targets = [n for n in ("bpp", "kbps", "bytes", "quality") if getattr(self, n) is not None]
         if len(targets) > 1:
             _refuse(" and ".join(targets), tuple(getattr(self, n) for n in targets), "one target only")
@@ -118,7 +141,10 @@ class DecoderConfig:
         maximum=1.0,
     )
     grain: float | None = option(
-        None, "strength of the noise that fine texture is made of; default: 1", minimum=0.0, maximum=1.0
+        None,
+        "share of the source's fine texture that the latent generator makes up for with noise; default: 0.5",
+        minimum=0.0,
+        maximum=1.0,
     )
     paint: str | None = option(
         None,

@@ -92,7 +92,7 @@ class Encoder:
             if config.bytes is not None and info.count is None and video.replayable:
                 info = replace(info, count=sum(1 for _ in video))  # a total can only be shared out over a known length
             budget = Budget(config, info)
-            planner = self._planner()
+            planner = self._planner(info.matrix)
             report = EncodeReport(width=info.width, height=info.height, fps=float(info.fps))
             with open_output(target) as stream:
                 writer = Writer(stream, make_header(info, config))
@@ -122,12 +122,16 @@ class Encoder:
         report.seconds = time.perf_counter() - began
         return report
 
-    def _planner(self) -> GroupPlanner:
+    def _planner(self, matrix: int) -> GroupPlanner:
         config = self.config
         if config.profile == "tgvc":
+            from tgvc.planning.networks import load_embedder, load_tracker
             from tgvc.planning.semantic import SemanticPlanner  # needs the extra `cluster`
 
-            return SemanticPlanner(config.effort, self.threads)
+            embedder = load_embedder(config, matrix, self.threads)
+            tracker = load_tracker(config, self.threads)
+            parity = config.parity == "reference"
+            return SemanticPlanner(config.effort, self.threads, embedder, tracker, matrix, parity)
         return GroupPlanner(config.effort, self.threads, spacing=config.spacing, modes=config.modes)
 
 

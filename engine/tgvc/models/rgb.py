@@ -38,6 +38,12 @@ def to_rgb(pictures: Sequence[Picture], matrix: int) -> FloatArray:
     return np.stack(made).astype(np.float32, copy=False)
 
 
+def to_levels(pictures: Sequence[Picture], matrix: int) -> npt.NDArray[np.uint8]:
+    """The same as levels, colours last: uint8 (N, H, W, 3); see `to_rgb`."""
+    rgb = to_rgb(pictures, matrix)
+    return np.ascontiguousarray(np.rint((rgb + 1) * np.float32(127.5)).astype(np.uint8).transpose(0, 2, 3, 1))
+
+
 def from_rgb(rgb: FloatArray, matrix: int) -> list[Picture]:
     """The inverse of `to_rgb`: means of chroma over two by two pixels, rounded to the nearest level.
 

@@ -6,21 +6,27 @@ beyond it. The stream is a TRACKS stream like any other, so every generator deco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
 
+from tgvc.analysis.cotracker import NetworkTracker
 from tgvc.analysis.embedding import Embedder, GistEmbedder
 from tgvc.analysis.importance import select_trajectories
 from tgvc.analysis.instances import cluster_tracks
-from tgvc.analysis.keyframes import SemanticPolicy
+from tgvc.analysis.keyframes import REFERENCE_COUNT, SemanticPolicy, reference_keyframes
 from tgvc.analysis.tracking import track_segment
+from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points, usual_transform
 from tgvc.bitstream.tracks import encode_motion
 from tgvc.bitstream.transform import dequantise, quantise, step_code, step_px
+from tgvc.errors import ConfigError
+from tgvc.models.rgb import to_levels
 from tgvc.planning.globalmotion import plan_global
 from tgvc.planning.group import GroupPlanner, Task
+from tgvc.planning.plan import GroupPlan
 from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.densify import model_at
 from tgvc.types import FloatArray, Picture, TrajectorySet, picture_planes, picture_size
@@ -36,15 +42,44 @@ class SemanticPlanner(GroupPlanner):
         effort: 0..4, index of `planning.group.EFFORTS`.
         threads: candidates tried at once.
         embedder: compares pictures for key frames and importance; the weight-free one by default.
+        tracker: finds the dense tracks of a segment; optical flow by default.
+        matrix: colour matrix code of the pictures, ISO/IEC 23091-2, for a tracker that looks at colours.
+        parity: choose as the published code, faults included; for groups of 96 frames.
     """
 
-    def __init__(self, effort: int, threads: int = 2, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        effort: int,
+        threads: int = 2,
+        embedder: Embedder | None = None,
+        tracker: NetworkTracker | None = None,
+        matrix: int = DEFAULT_MATRIX,
+        parity: bool = False,
+    ) -> None:
         super().__init__(effort, threads)
         self.embedder = embedder or GistEmbedder()
-        self._known: tuple[int, dict[tuple[int, int], TrajectorySet]] = (0, {})
+        self._tracker, self._matrix, self._parity = tracker, matrix, parity
+        self._known: dict[tuple[int, int], TrajectorySet] = {}
+        self._lock = Lock()
+
+    def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
+        """See `GroupPlanner.plan`."""
+        try:
+            return super().plan(task, on_step)
+        finally:
+            self._known = {}
 
     def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
-        keys = SemanticPolicy(self.embedder).select(task.pictures)
+        if self._parity:
+            looks = self.embedder.embed(task.pictures).astype(np.float64)
+            if len(looks) != REFERENCE_COUNT:
+                raise ConfigError(
+                    f"parity=reference: a group of {len(looks)} frames, expected {REFERENCE_COUNT}, for which the "
+                    f"published rule is written: give {REFERENCE_COUNT} frames without a cut, or no parity"
+                )
+            keys = reference_keyframes(looks @ looks.T, cut_similarity=self.embedder.cut_similarity)
+        else:
+            keys = SemanticPolicy(self.embedder).select(task.pictures)
         return [tuple(keys.indices.tolist())]
 
     def _plan_motion(
@@ -61,12 +96,11 @@ class SemanticPlanner(GroupPlanner):
 
     def _trajectories(self, task: Task, keys: tuple[int, ...]) -> dict[tuple[int, int], TrajectorySet]:
         """Trajectories of every segment; found once per group, since they depend on the source alone."""
-        if self._known[0] != id(task):
-            found = {}
+        with self._lock:  # candidates are tried side by side
             for a, b in pairwise(keys):
-                found[a, b] = self._analyse(task.pictures[a : b + 1])
-            self._known = (id(task), found)
-        return self._known[1]
+                if (a, b) not in self._known:
+                    self._known[a, b] = self._analyse(task.pictures[a : b + 1])
+            return {(a, b): self._known[a, b] for a, b in pairwise(keys)}
 
     def _analyse(self, pictures: Sequence[Picture]) -> TrajectorySet:
         length = len(pictures)
@@ -74,8 +108,12 @@ class SemanticPlanner(GroupPlanner):
             none = np.zeros(0, np.float32)
             empty = np.zeros((0, length, 2), np.float32)
             return TrajectorySet(empty, np.zeros((0, length), bool), np.zeros(0, np.int32), none)
-        tracks = track_segment(np.stack([picture_planes(p)[0] for p in pictures]))
-        return select_trajectories(pictures, tracks, cluster_tracks(tracks), self.embedder)
+        if self._tracker is None:
+            tracks = track_segment(np.stack([picture_planes(p)[0] for p in pictures]))
+        else:
+            tracks = self._tracker.track_segment(to_levels(pictures, self._matrix))
+        labels = cluster_tracks(tracks, self._parity)
+        return select_trajectories(pictures, tracks, labels, self.embedder, self._parity)
 
 
 def code_trajectories(
