@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tgvc_kernels import latent_cpu, latent_ops, latent_reference, ops
 from tgvc_kernels.plan import GuidancePlan
 
-KERNELS = ("normal_noise", "guidance_plan", "guidance_gradient", "predict_clean", "sampler_step")
+KERNELS = ("normal_noise", "guidance_plan", "guidance_gradient", "predict_clean", "sampler_step", "guided_step")
 both = pytest.mark.parametrize("module", [latent_reference, latent_cpu], ids=["reference", "cpu"])
 Track = tuple[np.ndarray, np.ndarray]
 
@@ -111,8 +111,8 @@ def test_every_kernel_has_one_signature(name: str) -> None:
     signatures = [inspect.signature(getattr(module, name)) for module in (latent_reference, latent_cpu, ops)]
     assert signatures[0] == signatures[1]
     parameters = list(signatures[2].parameters.values())
-    assert parameters[-1].name == "implementation"
-    assert signatures[2].replace(parameters=parameters[:-1]) == signatures[0]
+    assert [p.name for p in parameters[-2:]] == ["implementation", "stream"]
+    assert signatures[2].replace(parameters=parameters[:-2]) == signatures[0]
 
 
 @pytest.mark.parametrize("module", [latent_reference, latent_cpu, latent_ops])
@@ -384,7 +384,7 @@ XY, SEEN, SLOTS, SIZE = np.zeros((2, 5, 2), np.float32), np.ones((2, 5), bool), 
         ({"cell": 0}, "cell=0"),
         ({"radius": -1}, "radius=-1"),
         ({"parity": True}, "parity knows 16 samples per track, got 5"),
-        ({"implementation": "gpu"}, r"implementation='gpu': expected one of \['cpu', 'reference'\]"),
+        ({"implementation": "cuda"}, r"implementation='cuda': expected one of \['cpu', 'gpu', 'reference'\]"),
     ],
 )
 def test_bad_plans_are_refused(changes: dict[str, Any], message: str) -> None:

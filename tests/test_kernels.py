@@ -90,8 +90,8 @@ def test_every_kernel_has_one_signature(op: str) -> None:
     signatures = [inspect.signature(getattr(module, op)) for module in (reference, cpu, ops)]
     assert signatures[0] == signatures[1]
     parameters = list(signatures[2].parameters.values())
-    assert parameters[-1].name == "implementation"
-    assert signatures[2].replace(parameters=parameters[:-1]) == signatures[0]
+    assert [p.name for p in parameters[-2:]] == ["implementation", "stream"]
+    assert signatures[2].replace(parameters=parameters[:-2]) == signatures[0]
 
 
 @pytest.mark.parametrize("module", [reference, cpu, ops])
@@ -399,5 +399,5 @@ def test_bad_arguments_are_refused_with_a_reason(call: Callable[[], Any], messag
 @pytest.mark.parametrize("op", OPS)
 def test_unknown_implementation_is_refused(op: str) -> None:
     case = make_case(op, (6, 9), 2, 1.0, seed=1)
-    with pytest.raises(ValueError, match=r"implementation='gpu': expected one of \['cpu', 'reference'\]"):
-        getattr(ops, op)(*case.arguments, implementation="gpu")
+    with pytest.raises(ValueError, match=r"implementation='cuda': expected one of \['cpu', 'gpu', 'reference'\]"):
+        getattr(ops, op)(*case.arguments, implementation="cuda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from tgvc_kernels.jit import compiled
 from tgvc_kernels.plan import GuidancePlan, Int8Array, Int32Array
 from tgvc_kernels.quantiles import FRACTION_BITS, normal_quantiles
+from tgvc_kernels.step import Factors, Held, NoiseCounter, Pull, StepParts, compose_step
 
 Latents = npt.NDArray[np.float32]
 Line = npt.NDArray[np.float32]
@@ -320,6 +322,23 @@ def sampler_step(
         if term is not None:
             _add(_line(term), weight, out.reshape(-1))
     return out
+
+
+def guided_step(
+    x: Latents,
+    v: npt.NDArray[Any],
+    factors: Factors,
+    weights: tuple[float, float, float, float, float, float],
+    uncond: npt.NDArray[Any] | None = None,
+    earlier: Latents | None = None,
+    noise: NoiseCounter | None = None,
+    held: Held | None = None,
+    pull: Pull | None = None,
+    network: npt.NDArray[Any] | None = None,
+) -> tuple[Latents, Latents]:
+    """See `latent_reference.guided_step`."""
+    parts = StepParts(predict_clean, normal_noise, guidance_gradient, sampler_step)
+    return compose_step(parts, x, v, factors, weights, uncond, earlier, noise, held, pull, network)
 
 
 def _line(latents: Latents) -> Line:

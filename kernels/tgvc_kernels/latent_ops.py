@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tgvc_kernels import latent_cpu, latent_reference
-from tgvc_kernels.choice import Implementation, choose
-from tgvc_kernels.plan import GuidancePlan
+from tgvc_kernels.choice import Implementation, by_array, choose
+from tgvc_kernels.plan import GuidancePlan, check_tracks
+from tgvc_kernels.step import Factors, Held, NoiseCounter, Pull
 
 Latents = npt.NDArray[np.float32]
 _WORD = 1 << 32
 
 
-def _module(implementation: Implementation) -> ModuleType:
+def _module(implementation: Implementation | None) -> ModuleType:
     return choose(implementation, cpu=latent_cpu, reference=latent_reference)
 
 
@@ -25,6 +27,7 @@ def _check_latents(name: str, latents: Latents, shape: tuple[int, ...] | None = 
         raise ValueError(f"{name}: expected float32 {want}, got {latents.dtype} {latents.shape}")
 
 
+@by_array
 def normal_noise(
     seed: int,
     group: int,
@@ -33,7 +36,9 @@ def normal_noise(
     channels: int,
     height: int,
     width: int,
-    implementation: Implementation = "cpu",
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> Latents:
     """Standard normal numbers (C, T, h, w) by position; see `latent_reference.normal_noise`."""
     for name, value in (("seed", seed), ("group", group), ("step", step)):
@@ -47,6 +52,7 @@ def normal_noise(
     return result
 
 
+@by_array
 def guidance_plan(
     xy: Latents,
     visible: npt.NDArray[np.bool_],
@@ -55,39 +61,25 @@ def guidance_plan(
     cell: int = 8,
     radius: int = 2,
     parity: bool = False,
-    implementation: Implementation = "cpu",
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> GuidancePlan:
     """Where the tracks of a segment pull at latents; see `latent_reference.guidance_plan`."""
-    if xy.dtype != np.float32 or xy.ndim != 3 or xy.shape[2] != 2 or xy.shape[1] < 2:
-        raise ValueError(f"xy: expected float32 (K, n, 2) with n >= 2, got {xy.dtype} {xy.shape}")
-    if visible.dtype != np.bool_ or visible.shape != xy.shape[:2]:
-        raise ValueError(f"visible: expected bool {xy.shape[:2]}, got {visible.dtype} {visible.shape}")
-    if slots.dtype != np.int64 or slots.shape != (xy.shape[1],):
-        raise ValueError(f"slots: expected int64 ({xy.shape[1]},), got {slots.dtype} {slots.shape}")
-    if min(size) < 1 or np.prod(size, dtype=np.float64) >= 1 << 31:
-        raise ValueError(f"size={size}: expected positive (T, h, w)")
-    between = slots[1:-1]
-    shown = between[between >= 0]
-    if shown.size and (shown.max() >= size[0] or np.unique(shown).size < shown.size):
-        raise ValueError(f"slots: expected different frames below {size[0]} or -1, got {slots.tolist()}")
-    if slots.max() >= (1 << 31) // (size[1] * size[2]):
-        raise ValueError(
-            f"slots: {int(slots.max())} is beyond what 32 bits can point at with {size[1]} x {size[2]} cells"
-        )
-    if not 1 <= cell <= 4096 or not 0 <= radius <= 64:
-        raise ValueError(f"cell={cell}, radius={radius}: expected 1 to 4096 px and 0 to 64 cells")
-    if parity and xy.shape[1] != latent_reference.PARITY_SAMPLES:
-        raise ValueError(f"xy: parity knows {latent_reference.PARITY_SAMPLES} samples per track, got {xy.shape[1]}")
+    check_tracks(xy, visible, slots, size, cell, radius, parity)
     result: GuidancePlan = _module(implementation).guidance_plan(xy, visible, slots, size, cell, radius, parity)
     return result
 
 
+@by_array
 def guidance_gradient(
     z: Latents,
     plan: GuidancePlan,
     start: Latents | None = None,
     end: Latents | None = None,
-    implementation: Implementation = "cpu",
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> Latents:
     """Pull (C, T, h, w) of the trajectories at latents; see `latent_reference.guidance_gradient`."""
     _check_latents("z", z, (z.shape[0], *plan.size))
@@ -101,6 +93,7 @@ def guidance_gradient(
     return result
 
 
+@by_array
 def predict_clean(
     x: Latents,
     v: Latents,
@@ -110,7 +103,9 @@ def predict_clean(
     uncond: Latents | None = None,
     scale: float = 1.0,
     rescale: float = 0.0,
-    implementation: Implementation = "cpu",
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> tuple[Latents, Latents]:
     """Clean estimate and combined output, both (C, T, h, w); see `latent_reference.predict_clean`."""
     _check_latents("x", x)
@@ -124,6 +119,7 @@ def predict_clean(
     return result
 
 
+@by_array
 def sampler_step(
     x: Latents,
     v: Latents,
@@ -132,7 +128,9 @@ def sampler_step(
     earlier: Latents | None = None,
     noise: Latents | None = None,
     gradient: Latents | None = None,
-    implementation: Implementation = "cpu",
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> Latents:
     """The next x (C, T, h, w) as a weighted sum; see `latent_reference.sampler_step`."""
     _check_latents("x", x)
@@ -143,4 +141,39 @@ def sampler_step(
     if len(weights) != 6:
         raise ValueError(f"weights: expected 6 numbers, got {len(weights)}")
     result: Latents = _module(implementation).sampler_step(x, v, clean, weights, earlier, noise, gradient)
+    return result
+
+
+@by_array
+def guided_step(
+    x: Latents,
+    v: npt.NDArray[Any],
+    factors: Factors,
+    weights: tuple[float, float, float, float, float, float],
+    uncond: npt.NDArray[Any] | None = None,
+    earlier: Latents | None = None,
+    noise: NoiseCounter | None = None,
+    held: Held | None = None,
+    pull: Pull | None = None,
+    network: npt.NDArray[Any] | None = None,
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
+) -> tuple[Latents, Latents]:
+    """The next x and the clean estimate, both (C, T, h, w), of a whole step; see `latent_reference.guided_step`."""
+    _check_latents("x", x)
+    for name, term in (("v", v), ("uncond", uncond)):
+        if term is not None and term.shape != x.shape:
+            raise ValueError(f"{name}: expected {x.shape}, got {term.shape}")
+    for name, term in (("earlier", earlier), ("held.clean", held and held.clean), ("base", pull and pull.base)):
+        if term is not None:
+            _check_latents(name, term, x.shape)
+    if len(weights) != 6:
+        raise ValueError(f"weights: expected 6 numbers, got {len(weights)}")
+    if not 0 <= factors.rescale <= 1:
+        raise ValueError(f"rescale={factors.rescale}: expected 0..1")
+    if network is not None and (network.ndim != 5 or network.shape[2:] != x.shape[1:] or network.shape[1] < len(x)):
+        raise ValueError(f"network: expected (rows, {len(x)} or more, {str(x.shape[1:])[1:]}, got {network.shape}")
+    arguments = (x, v, factors, weights, uncond, earlier, noise, held, pull, network)
+    result: tuple[Latents, Latents] = _module(implementation).guided_step(*arguments)
     return result

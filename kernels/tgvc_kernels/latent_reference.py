@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from tgvc_kernels.plan import GuidancePlan
 from tgvc_kernels.quantiles import FRACTION_BITS, NODES, normal_quantiles
+from tgvc_kernels.step import Factors, Held, NoiseCounter, Pull, StepParts, compose_step
 
 Latents = npt.NDArray[np.float32]
 Words = npt.NDArray[np.uint64]
 
 LANES = 1024  # of the sums in `predict_clean`
-PARITY_SAMPLES = 16  # the only length that the published table of weights is written for
 _ROUNDS = 10
 _MULTIPLIERS = (np.uint64(0xD2511F53), np.uint64(0xCD9E8D57))
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
@@ -301,3 +301,39 @@ def sampler_step(
         if term is not None:
             total = total + weight * term
     return np.asarray(total, np.float32)
+
+
+def guided_step(
+    x: Latents,
+    v: npt.NDArray[Any],
+    factors: Factors,
+    weights: tuple[float, float, float, float, float, float],
+    uncond: npt.NDArray[Any] | None = None,
+    earlier: Latents | None = None,
+    noise: NoiseCounter | None = None,
+    held: Held | None = None,
+    pull: Pull | None = None,
+    network: npt.NDArray[Any] | None = None,
+) -> tuple[Latents, Latents]:
+    """A whole step: `predict_clean`, known frames put in, `sampler_step` with fresh noise and the pull at x0.
+
+    Args:
+        x: float32 (C, T, h, w), noisy latents.
+        v: (C, T, h, w), the network's output with its condition, in its own type.
+        factors: of the first half.
+        weights: w0 to w5 of the second half.
+        uncond: the network's output without its condition.
+        earlier: float32 (C, T, h, w), clean estimate of the step before.
+        noise: counter of fresh noise; needed with ``held``.
+        held: frames that are known: x0 is their latents, the next x has them at the next step's noise level.
+        pull: the guidance.
+        network: (rows, C', T, h, w) with C' >= C in the type of v, or None: the next x is written to the first C
+            channels of every row.
+
+    Returns:
+        The next x and x0, float32 (C, T, h, w).
+
+    Source: own composition; the order is that of `tgvc.diffusion.sampler`.
+    """
+    parts = StepParts(predict_clean, normal_noise, guidance_gradient, sampler_step)
+    return compose_step(parts, x, v, factors, weights, uncond, earlier, noise, held, pull, network)

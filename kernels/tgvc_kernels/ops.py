@@ -1,6 +1,8 @@
 """The kernels by name: checks once, then the implementation that was asked for.
 
-``implementation`` is ``"cpu"`` (Numba, the default) or ``"reference"`` (NumPy). Nothing falls back in silence.
+``implementation`` is ``"cpu"`` (Numba), ``"reference"`` (NumPy) or ``"gpu"`` (CUDA). Where it is not given the arrays
+decide: those in host memory run on the CPU, those on a GPU run there. ``stream`` is the CUDA stream, asked for there
+and refused elsewhere. Nothing falls back in silence.
 """
 
 from __future__ import annotations
@@ -12,8 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from tgvc_kernels import cpu, reference
-from tgvc_kernels.choice import Implementation, choose
-from tgvc_kernels.latent_ops import guidance_gradient, guidance_plan, normal_noise, predict_clean, sampler_step
+from tgvc_kernels.choice import Implementation, by_array, choose
+from tgvc_kernels.latent_ops import (
+    guidance_gradient,
+    guidance_plan,
+    guided_step,
+    normal_noise,
+    predict_clean,
+    sampler_step,
+)
+from tgvc_kernels.picture_ops import pack_planes, rgb_to_yuv, unpack_planes, yuv_to_rgb
 
 __all__ = [
     "Implementation",
@@ -21,21 +31,26 @@ __all__ = [
     "densify",
     "guidance_gradient",
     "guidance_plan",
+    "guided_step",
     "mix",
     "normal_noise",
+    "pack_planes",
     "predict_clean",
     "project",
+    "rgb_to_yuv",
     "sample_field",
     "sampler_step",
     "shift",
+    "unpack_planes",
     "warp",
+    "yuv_to_rgb",
 ]
 
 Field = npt.NDArray[np.float32]
 Plane = npt.NDArray[np.float32]
 
 
-def _module(implementation: Implementation) -> ModuleType:
+def _module(implementation: Implementation | None) -> ModuleType:
     return choose(implementation, cpu=cpu, reference=reference)
 
 
@@ -66,7 +81,8 @@ def _check_tau(tau: float) -> None:
         raise ValueError(f"tau={tau}: expected 0..1")
 
 
-def sample_field(field: Field, at: Field, implementation: Implementation = "cpu") -> Field:
+@by_array
+def sample_field(field: Field, at: Field, *, implementation: Implementation | None = None, stream: Any = None) -> Field:
     """Bilinear samples of a field (h, w, 2) at positions (..., 2); see `reference.sample_field`."""
     _check_field("field", field)
     if at.dtype != np.float32 or at.ndim < 1 or at.shape[-1] != 2:
@@ -75,7 +91,10 @@ def sample_field(field: Field, at: Field, implementation: Implementation = "cpu"
     return result
 
 
-def project(flow: Field, tau: float, iterations: int = 4, implementation: Implementation = "cpu") -> Field:
+@by_array
+def project(
+    flow: Field, tau: float, iterations: int = 4, *, implementation: Implementation | None = None, stream: Any = None
+) -> Field:
     """Backward displacement (h, w, 2) of a flow at time tau; see `reference.project`."""
     _check_field("flow", flow)
     _check_tau(tau)
@@ -85,7 +104,8 @@ def project(flow: Field, tau: float, iterations: int = 4, implementation: Implem
     return result
 
 
-def shift(field: Field, by: Field, implementation: Implementation = "cpu") -> Field:
+@by_array
+def shift(field: Field, by: Field, *, implementation: Implementation | None = None, stream: Any = None) -> Field:
     """Composition of two displacements (h, w, 2); see `reference.shift`."""
     _check_field("field", field)
     _check_plane("by", by, np.float32, field.shape)
@@ -93,8 +113,16 @@ def shift(field: Field, by: Field, implementation: Implementation = "cpu") -> Fi
     return result
 
 
+@by_array
 def densify(
-    centres: Field, values: Field, height: int, width: int, reach: float, implementation: Implementation = "cpu"
+    centres: Field,
+    values: Field,
+    height: int,
+    width: int,
+    reach: float,
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> Field:
     """Field (height, width, 2) from K scattered displacements; see `reference.densify`."""
     _check_points("centres", centres)
@@ -105,7 +133,10 @@ def densify(
     return result
 
 
-def warp(plane: npt.NDArray[np.uint8], field: Field, implementation: Implementation = "cpu") -> Plane:
+@by_array
+def warp(
+    plane: npt.NDArray[np.uint8], field: Field, *, implementation: Implementation | None = None, stream: Any = None
+) -> Plane:
     """A plane (H, W) sampled at displaced positions, float32; see `reference.warp`."""
     _check_field("field", field)
     _check_plane("plane", plane, np.uint8, plane.shape[:2])
@@ -114,8 +145,16 @@ def warp(plane: npt.NDArray[np.uint8], field: Field, implementation: Implementat
     return result
 
 
+@by_array
 def blend_weights(
-    a: Plane, b: Plane, trust_a: Plane, trust_b: Plane, tau: float, implementation: Implementation = "cpu"
+    a: Plane,
+    b: Plane,
+    trust_a: Plane,
+    trust_b: Plane,
+    tau: float,
+    *,
+    implementation: Implementation | None = None,
+    stream: Any = None,
 ) -> Plane:
     """Share (H/2, W/2) of the later candidate; see `reference.blend_weights`."""
     _check_tau(tau)
@@ -130,7 +169,10 @@ def blend_weights(
     return result
 
 
-def mix(a: Plane, b: Plane, weights: Plane, implementation: Implementation = "cpu") -> npt.NDArray[np.uint8]:
+@by_array
+def mix(
+    a: Plane, b: Plane, weights: Plane, *, implementation: Implementation | None = None, stream: Any = None
+) -> npt.NDArray[np.uint8]:
     """Rounded blend uint8 (H, W) of two planes; see `reference.mix`."""
     if weights.dtype != np.float32 or weights.ndim != 2 or min(weights.shape) < 2:
         raise ValueError(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+PARITY_SAMPLES = 16  # the only length that the published table of weights is written for
 Int32Array = npt.NDArray[np.int32]
 Int8Array = npt.NDArray[np.int8]
 
@@ -27,3 +28,35 @@ class GuidancePlan(NamedTuple):
     last: Int32Array
     first_halves: Int8Array
     last_halves: Int8Array
+
+
+def check_tracks(
+    xy: npt.NDArray[np.float32],
+    visible: npt.NDArray[np.bool_],
+    slots: npt.NDArray[np.int64],
+    size: tuple[int, int, int],
+    cell: int,
+    radius: int,
+    parity: bool,
+) -> None:
+    """ValueError for arguments of `guidance_plan` that do not fit each other or 32 bits."""
+    if xy.dtype != np.float32 or xy.ndim != 3 or xy.shape[2] != 2 or xy.shape[1] < 2:
+        raise ValueError(f"xy: expected float32 (K, n, 2) with n >= 2, got {xy.dtype} {xy.shape}")
+    if visible.dtype != np.bool_ or visible.shape != xy.shape[:2]:
+        raise ValueError(f"visible: expected bool {xy.shape[:2]}, got {visible.dtype} {visible.shape}")
+    if slots.dtype != np.int64 or slots.shape != (xy.shape[1],):
+        raise ValueError(f"slots: expected int64 ({xy.shape[1]},), got {slots.dtype} {slots.shape}")
+    if min(size) < 1 or np.prod(size, dtype=np.float64) >= 1 << 31:
+        raise ValueError(f"size={size}: expected positive (T, h, w)")
+    between = slots[1:-1]
+    shown = between[between >= 0]
+    if shown.size and (shown.max() >= size[0] or np.unique(shown).size < shown.size):
+        raise ValueError(f"slots: expected different frames below {size[0]} or -1, got {slots.tolist()}")
+    if slots.max() >= (1 << 31) // (size[1] * size[2]):
+        raise ValueError(
+            f"slots: {int(slots.max())} is beyond what 32 bits can point at with {size[1]} x {size[2]} cells"
+        )
+    if not 1 <= cell <= 4096 or not 0 <= radius <= 64:
+        raise ValueError(f"cell={cell}, radius={radius}: expected 1 to 4096 px and 0 to 64 cells")
+    if parity and xy.shape[1] != PARITY_SAMPLES:
+        raise ValueError(f"xy: parity knows {PARITY_SAMPLES} samples per track, got {xy.shape[1]}")
