@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
-from onnx import TensorProto, external_data_helper
+import onnx_ir as ir
 
 from tgvc.backends.spec import TensorSpec
 from tgvc_export.graph_rules import check_graph, tidy_graph
-from tgvc_export.precision import hide_behind_cast, round_to_half, weights_of_layers
+from tgvc_export.precision import STORED_IN_HALVES, WEIGHTED, hide_behind_cast, round_to_half
 
 MOST_BYTES = (1 << 31) - (1 << 26)  # of weights beside their graph in one file
+_KEPT = 1024  # bytes up to which a weight stays in the graph, where shapes are looked for
 _ALIGNED = 4096  # a page, so that the file can be mapped
 
 
 def save_large(
-    program: Any,
+    model: ir.Model,
     path: Path,
     inputs: Sequence[TensorSpec],
     outputs: Sequence[TensorSpec],
@@ -29,10 +29,10 @@ def save_large(
     opset: int,
     static: bool,
 ) -> tuple[Path, Path]:
-    """Write what torch exported as two files, without holding the weights a second time.
+    """Write a graph as two files, without holding the weights a second time; `model` refers to the second then.
 
     Args:
-        program: of ``torch.onnx.export``.
+        model: as torch exported it.
         path: of the graph; the weights go to the same name with ``.data`` behind it.
         inputs: specs of the inputs.
         outputs: specs of the outputs.
@@ -41,51 +41,58 @@ def save_large(
         static: see `tgvc_export.graph_rules.check_graph`.
 
     Returns:
-        Both files.
+        Both files; neither is left if something fails.
 
     Raises:
         ExportError: see `tgvc_export.graph_rules.check_graph`.
     """
-    data = path.with_name(path.name + ".data")
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as made:
-        work = Path(made) / path.name
-        program.save(str(work), external_data=True)
-        model = onnx.load(work, load_external_data=False)
-        tidy_graph(model, inputs, outputs)
-        _move_weights(model, work.parent, work.parent / "weights", data.name, halves)
-        check_graph(model, inputs, outputs, opset=opset, static=static, folder=path.parent)
-        (work.parent / "weights").replace(data)
-        path.write_bytes(model.SerializeToString())
-    onnx.checker.check_model(str(path), full_check=False)
+    data, part = path.with_name(path.name + ".data"), path.with_name(path.name + ".data.part")
+    try:
+        with part.open("wb") as stream:
+            hidden = _move_weights(model, stream, path.parent, data.name, halves)
+        proto = ir.serde.serialize_model(model)
+        tidy_graph(proto, inputs, outputs)
+        casts = [hide_behind_cast(weight) for weight in proto.graph.initializer if weight.name in hidden]
+        nodes = [*casts, *proto.graph.node]
+        del proto.graph.node[:]
+        proto.graph.node.extend(nodes)
+        check_graph(proto, inputs, outputs, opset=opset, static=static, folder=path.parent)
+        part.replace(data)
+    finally:
+        part.unlink(missing_ok=True)
+    path.write_bytes(proto.SerializeToString())
+    onnx.checker.check_model(str(path))
     return path, data
 
 
-def _move_weights(model: onnx.ModelProto, folder: Path, target: Path, name: str, halves: bool) -> None:
-    """Write all weights anew, one after another: pages aligned, layers in halves if wanted."""
-    narrow = {weight.name for weight in weights_of_layers(model)} if halves else set()
-    casts = []
-    with target.open("wb") as stream:
-        for weight in model.graph.initializer:
-            if not weight.external_data:
-                continue
-            values = _map_weight(weight, folder)
-            if weight.name in narrow:
-                values = round_to_half(weight.name, values)
-                weight.data_type = TensorProto.FLOAT16
-                casts.append(hide_behind_cast(weight))
-            stream.write(b"\0" * (-stream.tell() % _ALIGNED))
-            del weight.external_data[:]
-            where = {"location": name, "offset": str(stream.tell()), "length": str(values.nbytes)}
-            for key, value in where.items():
-                weight.external_data.add(key=key, value=value)
-            np.ascontiguousarray(values).tofile(stream)
-    nodes = [*casts, *model.graph.node]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
+def _move_weights(model: ir.Model, stream: BinaryIO, folder: Path, name: str, halves: bool) -> set[str]:
+    """Write all weights one after another and leave references to them; gives those that were rounded to halves."""
+    hidden = set()
+    for weight in model.graph.initializers.values():
+        source = weight.const_value
+        if source is None or source.nbytes <= _KEPT:
+            continue
+        values, kind = source.numpy(), source.dtype
+        if halves and _is_of_layer(weight):
+            values, kind = round_to_half(str(weight.name), values), ir.DataType.FLOAT16
+            hidden.add(str(weight.name))
+        stream.write(b"\0" * (-stream.tell() % _ALIGNED))
+        weight.const_value = ir.ExternalTensor(
+            name,
+            stream.tell(),
+            values.nbytes,
+            kind,
+            shape=ir.Shape(values.shape),
+            name=str(weight.name),
+            base_dir=folder,
+        )
+        np.ascontiguousarray(values).tofile(stream)
+    return hidden
 
 
-def _map_weight(weight: onnx.TensorProto, folder: Path) -> np.ndarray:
-    info = external_data_helper.ExternalDataInfo(weight)
-    kind = onnx.helper.tensor_dtype_to_np_dtype(weight.data_type)
-    shape = tuple(weight.dims)
-    return np.memmap(folder / info.location, dtype=kind, mode="r", offset=info.offset or 0, shape=shape)
+def _is_of_layer(weight: Any) -> bool:
+    """Whether a float32 weight is large, and nothing but layers multiplies with it."""
+    if weight.const_value.dtype != ir.DataType.FLOAT or weight.const_value.size < STORED_IN_HALVES:
+        return False
+    uses = weight.uses()
+    return bool(uses) and all(use.node.op_type in WEIGHTED and use.idx == 1 for use in uses)

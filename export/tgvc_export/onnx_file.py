@@ -65,8 +65,8 @@ def export_module(
     program = _trace(module, given, inputs, outputs, opset)
     tidy_program(program.model)
     rules: Any = {"opset": opset, "static": static}
-    if _bytes_of_weights(program) > MOST_BYTES:
-        return save_large(program, path, inputs, outputs, halves=precision == "stored-halves", **rules)
+    if _bytes_of_weights(program.model) > MOST_BYTES:
+        return save_large(program.model, path, inputs, outputs, halves=precision == "stored-halves", **rules)
     model = program.model_proto
     tidy_graph(model, inputs, outputs)
     if precision == "stored-halves":
@@ -101,8 +101,8 @@ def _trace(
         )
 
 
-def _bytes_of_weights(program: Any) -> int:
-    weights = program.model.graph.initializers.values()
+def _bytes_of_weights(model: Any) -> int:
+    weights = model.graph.initializers.values()
     return sum(weight.const_value.nbytes for weight in weights if weight.const_value is not None)
 
 

@@ -19,7 +19,7 @@ Precision: TypeAlias = Literal["fp32", "fp16", "stored-halves"]
 STORED_IN_HALVES = 64  # values from which on a weight is
 # a variance overflows a half as soon as values reach 256, and its epsilon would vanish in one
 _ISLANDS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose second input is the weights
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose second input is the weights
 
 
 def halve_module(module: nn.Module) -> nn.Module:
@@ -62,7 +62,7 @@ def store_in_halves(model: onnx.ModelProto) -> None:
         ExportError: a weight does not fit in a half.
     """
     casts = []
-    for weight in weights_of_layers(model):
+    for weight in _weights_of_layers(model):
         stored = numpy_helper.from_array(round_to_half(weight.name, numpy_helper.to_array(weight)), weight.name)
         casts.append(hide_behind_cast(stored))
         weight.CopyFrom(stored)
@@ -71,9 +71,9 @@ def store_in_halves(model: onnx.ModelProto) -> None:
     model.graph.node.extend(nodes)
 
 
-def weights_of_layers(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+def _weights_of_layers(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Large float32 initializers that nothing but layers multiplies with."""
-    used = [(n.input[k], k == 1 and n.op_type in _WEIGHTED) for n in model.graph.node for k in range(len(n.input))]
+    used = [(n.input[k], k == 1 and n.op_type in WEIGHTED) for n in model.graph.node for k in range(len(n.input))]
     names = {name for name, weighted in used if weighted} - {name for name, weighted in used if not weighted}
     for weight in model.graph.initializer:
         large = int(np.prod(weight.dims)) >= STORED_IN_HALVES

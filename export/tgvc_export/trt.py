@@ -47,7 +47,12 @@ def build_engine(
     builder = tensorrt_rtx.Builder(log)
     network = builder.create_network(1 << int(tensorrt_rtx.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = tensorrt_rtx.OnnxParser(network, log)
-    if not parser.parse(record.read()):
+    if record.data is None:
+        taken = parser.parse(record.read())
+    else:
+        record.verify()
+        taken = parser.parse_from_file(str(record.path))  # which finds the weights beside it
+    if not taken:
         faults = [parser.get_error(n) for n in range(parser.num_errors)]
         told = [f"{fault.node_operator()} {fault.node_name()}: {fault.desc()}" for fault in faults]
         raise BackendError(f"tensorrt_rtx does not parse {record.name}: {_one_line([*told, *log.told])}")
