@@ -1,4 +1,4 @@
-"""How three operators of torch become nodes, where the exporter's own way is long, asks for shapes or sums in halves.
+"""How some operators of torch become nodes, where the exporter's own way is long, asks for shapes or sums in halves.
 
 The nodes are those of opset 20, which opset 23 has too.
 """
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from onnx import TensorProto
 
+from tgvc_export.operators import translate_sample_grid
+
 
 def translation_table(opset: int) -> Mapping[Any, Callable[..., Any]]:
     """Translations by operator, for ``torch.onnx.export``; from opset 23 on attention is left to be one node."""
@@ -19,6 +21,7 @@ def translation_table(opset: int) -> Mapping[Any, Callable[..., Any]]:
     table: dict[Any, Callable[..., Any]] = {
         aten.group_norm.default: translate_group_norm,
         aten.softmax.int: translate_softmax,
+        torch.ops.tgvc.sample_grid.default: translate_sample_grid,
     }
     if opset < 23:
         table[aten.scaled_dot_product_attention.default] = translate_attention

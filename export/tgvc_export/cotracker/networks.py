@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tgvc.models.constants import TrackerConstants
-from tgvc_export.cotracker.features import FEATURES, STRIDE, normalise_features
+from tgvc_export.cotracker.features import STRIDE, normalise_features
 from tgvc_export.cotracker.tracker import CoTracker3
 from tgvc_export.cotracker.update import CutCorrelation, State, update_state
 
@@ -64,7 +64,7 @@ def tracker_constants(tracker: CoTracker3) -> TrackerConstants:
         width=width,
         height=height,
         stride=STRIDE,
-        channels=FEATURES,
+        channels=tracker.features,
         levels=tracker.widths.levels,
         radius=tracker.widths.radius,
         token=tracker.widths.token,

@@ -29,7 +29,8 @@ class CoTracker3(nn.Module):
         window: frames of the table of times: 60 for the offline tracker; for the other one also those of a window, 16.
         sliding: whether windows slide (``online`` weights) or the clip is one window (``offline``).
         widths: of the part that iterates.
-        stages: channels of the feature network.
+        stages: channels of the feature network's stages.
+        features: channels that it gives.
         resolution: (height, width) px that displacements are divided by.
     """
 
@@ -40,13 +41,15 @@ class CoTracker3(nn.Module):
         sliding: bool = False,
         widths: Widths | None = None,
         stages: tuple[int, int, int, int] = STAGES,
+        features: int = FEATURES,
         resolution: tuple[int, int] = MODEL_RESOLUTION,
     ) -> None:
         super().__init__()
         w = widths or Widths()
         self.window, self.sliding, self.widths = window, sliding, w
         self.cells = resolution[1] / STRIDE, resolution[0] / STRIDE
-        self.fnet = FeatureNet(stages, FEATURES)
+        self.features = features
+        self.fnet = FeatureNet(stages, features)
         self.updateformer = UpdateTransformer(w.token, w.width, w.heads, w.depth, w.virtual, 2, STATE_NUMBERS)
         self.corr_mlp = CorrelationMlp(w)
         self.register_buffer("time_emb", sine_table(window, w.token)[None])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tgvc_export.cotracker.sampling import embed_motion, sample_maps
+from tgvc_export.cotracker.sampling import embed_motion, patch_grid
+from tgvc_export.operators import sample_grid
 
 MOTION_NUMBERS = 84  # two differences of two coordinates, each with 20 sines
 STATE_NUMBERS = 2  # visible, confident
@@ -88,16 +89,15 @@ def correlate_columns(
     Returns:
         (K, T, hidden), in the type of the weights.
     """
-    kind, radius = bias.dtype, len(columns) // 2
-    x, y = coords[..., :1], coords[..., 1:] + torch.arange(-radius, radius + 1, dtype=coords.dtype)
+    kind, side = bias.dtype, len(columns)
+    # coordinates in halves would be off by a sixteenth of a cell: sampling stays in float32
+    level, grid = level.float(), patch_grid(coords, side, level.shape[-1], level.shape[-2])
     wanted = support.to(kind).transpose(1, 2)
     hidden = bias
-    for step, weight in enumerate(columns, -radius):
-        points = torch.stack([(x + step).expand_as(y), y], dim=-1)
-        # coordinates in halves would be off by a sixteenth of a cell: sampling stays in float32
-        seen = sample_maps(level.float(), points).to(kind).permute(2, 0, 3, 1)  # (K, T, side, C)
-        products = seen.flatten(1, 2) @ wanted
-        hidden = hidden + products.unflatten(1, (-1, len(columns))).flatten(2) @ weight
+    for number, weight in enumerate(columns):
+        seen = sample_grid(level, grid[:, :, number])
+        products = seen.to(kind).permute(2, 0, 3, 1).flatten(1, 2) @ wanted  # (K, T side, side**2)
+        hidden = hidden + products.unflatten(1, (-1, side)).flatten(2) @ weight
     return hidden
 
 
