@@ -159,7 +159,7 @@ def test_the_published_sizes_are_expected_without_a_configuration(
     torch.save(tracker_state(config), tmp_path / "weights.pth")
     code, _, fault = run(capsys, "cotracker3", "--checkpoint", tmp_path / "weights.pth", "-o", tmp_path / "tracker")
     assert code == 1
-    assert "of another shape: fnet.conv1.weight (16, 3, 7, 7), expected (64, 3, 7, 7)" in fault
+    assert re.search(r"\d+ of another shape: .*\(16,\), expected \(64,\).* and \d+ more", fault)
     assert len(fault) < 2000
 
 
