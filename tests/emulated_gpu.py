@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from tgvc_kernels.device.runtime import Runtime
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = ROOT / "kernels"
 FLAGS = ("-std=c++17", "-O1", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror")
-INCLUDES = ("-I", str(KERNELS / "check"), "-I", str(KERNELS / "tgvc_kernels" / "cuda"))
+FOLDERS = ("check/emulated", "check", "include", "tgvc_kernels/cuda")
+INCLUDES = tuple(f"-I{KERNELS / folder}" for folder in FOLDERS)
 CODES = {"int": 0, "uint": 1, "float": 2, "bfloat": 4, "bool": 6}
 
 
@@ -74,9 +75,13 @@ class _Managed(ctypes.Structure):
 class DlpackArray:
     """An array "on a GPU" that speaks DLPack. bfloat16 is held as uint16."""
 
+    alive: ClassVar[list[DlpackArray] | None] = None  # a list here keeps every array that is made
+
     def __init__(self, host: np.ndarray, *, bfloat: bool = False, device: tuple[int, int] = (2, 0)) -> None:
         self.host, self.bfloat, self.device = host, bfloat, device
         self.streams: list[int] = []
+        if DlpackArray.alive is not None:
+            DlpackArray.alive.append(self)
 
     @property
     def shape(self) -> tuple[int, ...]:

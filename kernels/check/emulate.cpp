@@ -1,5 +1,6 @@
-// The emulated kernels as a shared library: what the Python tests launch where a GPU would be.
-#include "kernels.hpp"
+// The emulated kernels, and the C library on top of them, as a shared library: what the Python tests launch where a GPU
+// would be.
+#include "../library/tgvc_kernels.cu"
 
 #if defined(_WIN32)
 #error "fibers here are those of ucontext.h"

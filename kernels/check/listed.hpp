@@ -4,7 +4,15 @@
 #include <tuple>
 #include <utility>
 
+// A program may hold both the emulated kernels and those of the library: two lists.
+#if defined(__CUDACC__)
+#define TGVC_LIST on_device
+#else
+#define TGVC_LIST on_host
+#endif
+
 namespace tgvc_check {
+inline namespace TGVC_LIST {
 
 struct Listed {
     const char* name;
@@ -42,6 +50,7 @@ struct Listed {
     }
 };
 
+}  // namespace TGVC_LIST
 }  // namespace tgvc_check
 
 #if defined(__CUDACC__)

@@ -28,6 +28,9 @@ def open_nvrtc() -> ctypes.CDLL:
         )
     for path in [*_wheels(), *_NAMES]:
         try:
+            # from a wheel it does not find its other half by itself
+            for half in sorted(Path(path).parent.glob("libnvrtc-builtins.so.*")) if "/" in path else ():
+                ctypes.CDLL(str(half), ctypes.RTLD_GLOBAL)
             return ctypes.CDLL(path)
         except OSError:
             continue
