@@ -19,6 +19,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tgvc.memory import release_memory
 from tgvc.models.contract import IMAGE_PX, IMAGE_TOWER, RGB, TEXT_TOKENS, TEXT_TOWER, VAE_DECODER, VAE_ENCODER
 from tgvc_bench.machine import describe_machine, read_versions, time_call
 from tgvc_bench.records import shorten, write_record
@@ -135,6 +136,8 @@ def _export_net(
     outputs = [given] if isinstance(given, torch.Tensor) else list(given)
     if precision == "fp16":
         module.half()  # the export shares what has its type already, so that there is no second copy
+    gc.collect()
+    release_memory()
     files, export = time_call(
         lambda: export_module(module, _example(net, sizes, 3, _TRACED), *contract, path, precision=precision)
     )
