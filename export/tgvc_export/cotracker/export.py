@@ -18,7 +18,7 @@ from tgvc.models.manifest import MANIFEST
 from tgvc_export.check import Case, check_bundle
 from tgvc_export.cotracker.features import make_pyramid
 from tgvc_export.cotracker.networks import FeatureNetwork, UpdateNetwork, tracker_constants
-from tgvc_export.cotracker.sampling import sample_support, stretch_table
+from tgvc_export.cotracker.sampling import sample_support, sine_table, stretch_table
 from tgvc_export.cotracker.tracker import CoTracker3
 from tgvc_export.graph_rules import ExportError
 from tgvc_export.onnx_file import export_module
@@ -33,6 +33,7 @@ WORDS: Mapping[str, str] = {
 # Relative error against torch in float32. fp32: sums in another order, two dozen layers deep. Halves: each rounds by
 # 1/2048; what comes out are displacements of which the largest is a few cells
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-4, "fp16": 3e-2, "stored-halves": 2e-2}
+_TABLE_TOLERANCE = 1e-3  # a table kept in halves is off by half of that
 
 
 def export_tracker(
@@ -57,9 +58,14 @@ def export_tracker(
         notes: plain values for the manifest.
 
     Raises:
-        ExportError: a network cannot be exported, or gives something else in the shipped runtime.
+        ExportError: a network cannot be exported, or gives something else in the shipped runtime; the table of times is
+            not what the runtime makes.
         BundleError: what was written is not a valid bundle.
     """
+    table = sine_table(tracker.window, tracker.widths.token)
+    apart = float((tracker.time_emb[0] - table).abs().max())
+    if not apart <= _TABLE_TOLERANCE:
+        raise ExportError(f"time_emb: {apart:.2g} from the sines that the runtime computes it from")
     folder.mkdir(parents=True, exist_ok=True)
     modules: dict[str, nn.Module] = {
         FEATURES: FeatureNetwork(tracker).eval(),

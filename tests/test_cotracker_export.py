@@ -1,0 +1,109 @@
+"""The tracker's two networks as files: checked against torch, run by ONNX Runtime, built by TensorRT-RTX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed: pip install 'tgvc[export]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'tgvc[export]'")
+
+from golden import FOLDER, golden_files, make_weights, read_arrays, read_meta  # noqa: E402
+from golden_cotracker import TorchCalls, build_tracker, run_predictor  # noqa: E402
+from tgvc.analysis.cotracker import NetworkTracker  # noqa: E402
+from tgvc.backends.base import load_backend  # noqa: E402
+from tgvc.models.bundle import ModelBundle, load_bundle  # noqa: E402
+from tgvc.models.tracker import TrackerNetworks  # noqa: E402
+from tgvc_export.cotracker.export import TOLERANCES, export_tracker, tracker_tensors  # noqa: E402
+from tgvc_export.cotracker.tracker import CoTracker3  # noqa: E402
+from tgvc_export.graph_rules import ExportError  # noqa: E402
+from tgvc_export.trt import build_engine  # noqa: E402
+from tracker_samples import HEIGHT, WIDTH, make_pictures, make_tracker  # noqa: E402
+
+PREDICTORS = [path for path in golden_files() if read_meta(path)["kind"] == "cotracker_predictor"]
+
+
+@pytest.fixture(scope="module")
+def tracker() -> CoTracker3:
+    return make_tracker()
+
+
+@pytest.fixture(scope="module", params=["fp32", "fp16"])
+def bundle(
+    request: pytest.FixtureRequest, tracker: CoTracker3, tmp_path_factory: pytest.TempPathFactory
+) -> ModelBundle:
+    folder = tmp_path_factory.mktemp(request.param)
+    return export_tracker(tracker, folder, name="small", revision="1", precision=request.param)
+
+
+def is_wide(bundle: ModelBundle) -> bool:
+    return bundle.nets["update"].precision == "float32"
+
+
+def test_a_bundle_says_what_it_is_and_how_far_it_is_from_torch(bundle: ModelBundle, tracker: CoTracker3) -> None:
+    assert bundle.kind == "tracker"
+    assert bundle.licence == "CC-BY-NC-4.0"
+    assert load_bundle(bundle.folder).constants == bundle.constants
+    limit = TOLERANCES["fp32" if is_wide(bundle) else "fp16"]
+    for net, record in bundle.nets.items():
+        assert 0 < record.error["relative_rms"] < limit
+        assert (record.inputs, record.outputs) == tracker_tensors(tracker)[net]
+    shapes = {spec.name: spec.shape for spec in bundle.nets["update"].inputs}
+    assert shapes["level1"] == ("T", 16, HEIGHT // 8, WIDTH // 8)
+    assert shapes["coords"] == ("T", "K", 2)
+
+
+def test_graphs_sample_in_four_dimensions_and_float32_whatever_else_is_in_halves(bundle: ModelBundle) -> None:
+    model = onnx.shape_inference.infer_shapes(onnx.load(bundle.nets["update"].path))
+    kinds = {v.name: v.type.tensor_type for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+    nodes = [node for node in model.graph.node if node.op_type == "GridSample"]
+    assert len(nodes) == 4 * 3  # levels x columns of a patch
+    for name in (name for node in nodes for name in node.input):
+        assert kinds[name].elem_type == onnx.TensorProto.FLOAT
+        assert len(kinds[name].shape.dim) == 4
+    halves = sum(w.data_type == onnx.TensorProto.FLOAT16 for w in model.graph.initializer)
+    assert (halves == 0) == is_wide(bundle)
+
+
+def test_segments_are_tracked_by_the_files_as_by_torch(bundle: ModelBundle, tracker: CoTracker3) -> None:
+    pictures = make_pictures(19, 160, 96)
+    nets = TrackerNetworks(bundle, load_backend("onnxruntime", threads=1))
+    got = NetworkTracker(nets, grid=3).track_segment(pictures)
+    want = NetworkTracker(TorchCalls(tracker), grid=3).track_segment(pictures)
+    # px, six iterations in two windows. fp32: sums in another order. Halves: displacements of up to a cell of 4 px
+    # in each iteration, rounded to 11 bits a few dozen times on their way
+    np.testing.assert_allclose(got.xy, want.xy, atol=1e-3 if is_wide(bundle) else 0.1)
+    if is_wide(bundle):
+        assert np.array_equal(got.visible, want.visible)
+
+
+def test_tensorrt_rtx_builds_both_networks_for_all_gpus(bundle: ModelBundle) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install 'tgvc[tensorrt-rtx]'")
+    for record in bundle.nets.values():
+        assert len(build_engine(record, lengths={"N": (1, 4, 8), "T": (2, 16, 60), "K": (1, 64, 4096)})) > 10_000
+
+
+def test_a_table_of_times_that_the_runtime_does_not_make_is_refused(tmp_path: Path) -> None:
+    tracker = make_tracker()
+    tracker.time_emb += 0.01
+    with pytest.raises(ExportError, match=r"time_emb: 0\.01 from the sines"):
+        export_tracker(tracker, tmp_path / "bundle", name="small", revision="1")
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PREDICTORS, reason=f"no reference tensors of the predictor in {FOLDER}: set TGVC_GOLDEN")
+@pytest.mark.parametrize("path", PREDICTORS, ids=lambda path: path.stem)
+def test_reference_tensors_of_the_predictor_are_met_by_the_files_too(path: Path, tmp_path: Path) -> None:
+    meta = read_meta(path)
+    weights = make_weights(meta)
+    tracker = build_tracker(meta, weights)
+    assert isinstance(tracker, CoTracker3)
+    bundle = export_tracker(tracker, tmp_path, name="full", revision="1")
+    nets = TrackerNetworks(bundle, load_backend("onnxruntime", threads=1))
+    assert bundle.constants.iterations == meta["config"]["iters"]
+    for name, found in run_predictor(meta, read_arrays(path), weights, lambda _, **__: nets).items():
+        assert found.good, f"{name}: {found}"
