@@ -10,7 +10,7 @@ WINDOW = 16
 
 
 def make_tracker(*, sliding: bool = True):  # type: ignore[no-untyped-def]  # torch is imported by who needs it
-    """CoTracker3 with few and narrow layers, and heads whose steps are small: a tracker that jumps multiplies what is rounded."""
+    """CoTracker3 with few and narrow layers, whose steps are small: one that jumps multiplies what is rounded."""
     import torch
 
     from tgvc_export.cotracker.tracker import CoTracker3
