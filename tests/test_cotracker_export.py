@@ -17,6 +17,7 @@ from tgvc.analysis.cotracker import NetworkTracker  # noqa: E402
 from tgvc.backends.base import load_backend  # noqa: E402
 from tgvc.models.bundle import ModelBundle, load_bundle  # noqa: E402
 from tgvc.models.tracker import TrackerNetworks  # noqa: E402
+from tgvc_bench.full_tracker import compare_runtimes, measure_grid  # noqa: E402
 from tgvc_export.cotracker.export import TOLERANCES, export_tracker, tracker_tensors  # noqa: E402
 from tgvc_export.cotracker.tracker import CoTracker3  # noqa: E402
 from tgvc_export.graph_rules import ExportError  # noqa: E402
@@ -84,6 +85,18 @@ def test_tensorrt_rtx_builds_both_networks_for_all_gpus(bundle: ModelBundle) -> 
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install 'tgvc[tensorrt-rtx]'")
     for record in bundle.nets.values():
         assert len(build_engine(record, lengths={"N": (1, 4, 8), "T": (2, 16, 60), "K": (1, 64, 4096)})) > 10_000
+
+
+def test_runtimes_are_timed_by_turns_and_a_grid_with_its_memory(bundle: ModelBundle, tracker: CoTracker3) -> None:
+    found = compare_runtimes(bundle.folder, 2, 5, tracker)
+    assert set(found) == {"features", "update"}
+    for each in found.values():
+        times = [each[name]["wall_s"]["min"] for name in ("torch", "onnxruntime")]
+        assert each["ratio"] == pytest.approx(times[0] / times[1], rel=0.01)  # times are kept to four digits
+        assert each["torch"]["runs"] == each["onnxruntime"]["runs"] == 2
+    grid = measure_grid(bundle.folder, 9)
+    assert grid["points"] == 9
+    assert min(grid["wall_s"], grid["peak_bytes"]) > 0
 
 
 def test_a_table_of_times_that_the_runtime_does_not_make_is_refused(tmp_path: Path) -> None:
