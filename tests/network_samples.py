@@ -68,6 +68,7 @@ def tiny_bundle(
     *,
     residual: float = 0.0,
     v_gain: float = 1.0,
+    lack: float = 0.0,
     constants: Constants | None = None,
 ) -> ModelBundle:
     """A bundle whose denoiser is exact for one answer.
@@ -79,6 +80,7 @@ def tiny_bundle(
     Args:
         folder: to write into, made if needed.
         residual: that factor; 0 makes the base the answer.
+        lack: energy of texture that the decoder misses everywhere.
         v_gain: what the denoiser's answer is multiplied with; at 0 it takes noise for signal.
         constants: of the manifest.
     """
@@ -136,9 +138,17 @@ def tiny_bundle(
             node("Conv", ["latents", "spread"], ["fine"], kernel_shape=[1, 1]),
             node("DepthToSpace", ["fine"], ["texture"], blocksize=half),
             node("Add", ["planes", "texture"], ["pictures"]),
+            node("ReduceMean", ["planes", "axes"], ["mean"], keepdims=1),
+            node("Mul", ["mean", "zero"], ["nothing"]),
+            node("Add", ["nothing", "constant"], ["lack"]),
         ],
         *contract["decoder"],
-        {"spread": spread},
+        {
+            "spread": spread,
+            "axes": np.array([1], np.int64),
+            "zero": np.array(0, np.float32),
+            "constant": np.array(lack, np.float32),
+        },
     )
     return write_manifest(
         folder,

@@ -245,8 +245,8 @@ def test_foreign_bytes_are_refused():
 
 def test_valid_chunks_around_hostile_pictures_are_refused(moving):
     plans = []
-    Encoder(EncoderConfig(bpp=0.2, effort=0)).encode(moving, io.BytesIO(), on_group=lambda plan, _: plans.append(plan))
-    good = plans[0]
+    Encoder(EncoderConfig(bpp=0.2, effort=0)).encode(moving, io.BytesIO(), on_group=lambda *group: plans.append(group))
+    good, pictures = plans[0]
     rng = np.random.default_rng(4)
     for kind in range(12):
         payload = bytearray(good.pictures)
@@ -259,7 +259,7 @@ def test_valid_chunks_around_hostile_pictures_are_refused(moving):
         out = io.BytesIO()
         writer = Writer(out, Header(width=128, height=96, source_width=128, source_height=96, fps=Fraction(25)))
         times = [Fraction(n, 25) for n in range(26)]
-        writer.write(make_group(replace(good, pictures=bytes(payload)), times, Fraction(25)))
+        writer.write(make_group(replace(good, pictures=bytes(payload)), pictures, times, Fraction(25)))
         writer.finish()
         with pytest.raises(BitstreamError):
             decode(out.getvalue())

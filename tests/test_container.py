@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tgvc.bitstream import container
 from tgvc.bitstream.container import Group, GroupEntry, Header, Reader, Writer
 from tgvc.bitstream.edit import concatenate, trim
-from tgvc.bitstream.group import pack_group, pack_keys, parse_group, uniform_keys
+from tgvc.bitstream.group import pack_group, pack_keys, parse_group, texture_levels, uniform_keys
 from tgvc.bitstream.header import RATES
 from tgvc.errors import BitstreamError, ChecksumError, ConfigError, TruncatedError, UnsupportedVersionError
 
@@ -84,7 +84,7 @@ def groups(draw) -> Group:
         for gap in draw(st.lists(st.integers(1, 32), max_size=20)):
             keys += (keys[-1] + gap,)
     frames = keys[-1] + 1
-    head = draw(st.integers(0, frames - 1))
+    head, levels = draw(st.integers(0, frames - 1)), texture_levels(frames)
     times = None
     if draw(st.booleans()):
         unit = draw(st.sampled_from([1, 1000, 33366]))
@@ -99,7 +99,7 @@ def groups(draw) -> Group:
         key_height=8 * draw(st.integers(1, 1024)),
         pictures=draw(st.binary(max_size=50)),
         motion=draw(st.binary(max_size=20)),
-        tools=draw(st.binary(max_size=63)),
+        texture=draw(st.binary(min_size=levels, max_size=levels)) if draw(st.booleans()) else b"",
         hide_head=head,
         hide_tail=draw(st.integers(0, frames - 1 - head)),
         times=times,
@@ -390,7 +390,7 @@ def test_headers_that_cannot_be_written_are_refused(change, message):
         ({"frames": 34, "keys": (0, 33)}, "at most 32 apart"),
         ({"keys": (0, 4, 4, 8)}, "increasing"),
         ({"key_width": 255}, "even"),
-        ({"tools": bytes(64)}, "64 bytes"),
+        ({"texture": bytes(2)}, "got 2 levels, expected 1 or none"),
         ({"hide_head": 4, "hide_tail": 5}, "leave a frame of 9"),
         ({"times": (0, 1, 2)}, "got 3, expected 9"),
         ({"times": (0, 1, 2, 3, 4, 5, 6, 7, 7)}, "increasing"),

@@ -86,7 +86,7 @@ def test_the_report_tells_what_ran(stream: Path, folder: str, tmp_path: Path) ->
     assert (report.generator, report.bundle, report.steps, report.frames) == ("latent", "tiny 1", 3, FRAMES)
     assert report.backend.startswith("onnxruntime 1.")
     assert report.providers == ("CPUExecutionProvider",)
-    assert set(report.stages) == {"pictures", "motion", "conditions", "encode", "denoise", "decode", "write"}
+    assert set(report.stages) == {"pictures", "motion", "conditions", "encode", "denoise", "decode", "grain", "write"}
     assert all(spent > 0 for spent in report.stages.values())
     assert json.loads(json.dumps(report.as_dict()))["bundle"] == "tiny 1"
     assert {told for told in steps if told[0] == "denoise"} == {("denoise", n, 3) for n in (1, 2, 3)}

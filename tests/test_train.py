@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from tgvc.synthesis.grain import fine_octave
 from tgvc.types import picture_planes, picture_size
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[train]'")
+from torch.nn import functional  # noqa: E402
 
 from tgvc_export.nano.autoencoder import Decoder, Encoder, ScaledDecoder, ScaledEncoder  # noqa: E402
 from tgvc_export.nano.denoiser import Denoiser  # noqa: E402
-from tgvc_train import autoencode, latents, pack, plot, prepare, samples, scenes  # noqa: E402
+from tgvc_train import autoencode, latents, losses, pack, plot, prepare, samples, scenes  # noqa: E402
 from tgvc_train.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from tgvc_train.losses import luma_of  # noqa: E402
 
@@ -125,20 +128,49 @@ def test_latents_of_a_window_match_the_encoder(data, tmp_path):
     assert np.allclose(spread, 1, atol=0.3)  # the deviation is taken from every fourth frame
 
 
-def test_a_fresh_decoder_shows_the_weight_free_picture():
+def test_a_fresh_decoder_shows_the_weight_free_picture_and_lacks_little():
     planes, noise = torch.rand(2, 6, 32, 48), torch.randn(2, 8, 8, 12)
-    assert torch.equal(Decoder()(noise, planes, torch.randn(2, 4, 32, 48)), planes)
+    shown, lack = Decoder()(noise, planes)
+    assert torch.equal(shown, planes)
+    assert lack.shape == (2, 1, 32, 48)
+    assert torch.allclose(lack, torch.tensor(math.exp(-8)))
+
+
+def test_the_amount_of_grain_settles_at_the_energy_that_is_lacking():
+    torch.manual_seed(0)
+
+    def textured(deviation):
+        luma = deviation * torch.randn(2, 1, 96, 96)
+        return torch.cat([functional.pixel_unshuffle(luma, 2), torch.zeros(2, 2, 48, 48)], dim=1)
+
+    painted, source = textured(0.02), textured(0.1)
+    had, whole = (float(losses.fine_octave(losses.luma_of(p)).square().mean()) for p in (painted, source))
+    level = torch.full((1,), -7.0, requires_grad=True)
+    optimiser = torch.optim.Adam([level], 0.1)
+    for _ in range(80):
+        optimiser.zero_grad()
+        losses.grain_loss(level.exp().expand(2, 1, 48, 48), painted, source, 0.5).backward()
+        optimiser.step()
+    assert abs(float(level.detach().exp()) / (0.5 * whole - had) - 1) < 0.05  # patches at the edges count less
+
+
+def test_the_grain_of_the_recipe_is_what_the_decoder_adds():
+    luma = np.random.default_rng(0).normal(size=(32, 48)).astype(np.float32)
+    ours = losses.fine_octave(torch.from_numpy(luma)[None, None])[0, 0].numpy()
+    # at the edges the recipe sees black, the decoder a mirror
+    np.testing.assert_allclose(ours[2:-2, 2:-2], fine_octave(luma)[2:-2, 2:-2], atol=1e-6)
 
 
 def test_scaling_the_latents_changes_no_picture():
     torch.manual_seed(0)
     encoder, decoder, scale = Encoder(), Decoder(), torch.rand(8) + 0.5
     torch.nn.init.normal_(decoder.finish.weight, std=0.02)
+    torch.nn.init.normal_(decoder.lack["fine"].weight, std=0.02)
     planes = torch.rand(1, 6, 32, 48)
-    grain = torch.randn(1, 4, 32, 48)
-    plain = decoder(encoder(planes), planes, grain)
-    scaled = ScaledDecoder(decoder, scale)(ScaledEncoder(encoder, scale)(planes), planes, grain)
-    assert torch.allclose(plain, scaled, atol=1e-5)  # a division and a product, rounded in float32
+    plain = decoder(encoder(planes), planes)
+    scaled = ScaledDecoder(decoder, scale)(ScaledEncoder(encoder, scale)(planes), planes)
+    for a, b in zip(plain, scaled, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)  # a division and a product, rounded in float32
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 6, 8), (2, 5, 10, 4)])

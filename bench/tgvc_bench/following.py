@@ -69,7 +69,7 @@ def measure_clip(path: Path, spacing: int, variants: Mapping[str, DecoderConfig]
     stream = io.BytesIO()
     tgvc.encode(path, stream, bpp=0.005, frames=2 * spacing + 1, spacing=spacing, modes="T", threads=1)
     reader = Reader(io.BytesIO(stream.getvalue()))
-    groups = [decode_group(g, reader.header, n, StageClock()) for n, g in enumerate(reader)]
+    groups = [decode_group(group, reader.header, StageClock()) for group in reader]
     errors: dict[str, float] = {}
     for name, config in variants.items():
         generator, sums, count = make_generator(config), 0.0, 0

@@ -16,7 +16,6 @@ from tgvc.config import DecoderConfig
 from tgvc.decoder import decode_group, make_generator
 from tgvc.errors import BackendError
 from tgvc.models.bundle import load_bundle
-from tgvc.models.contract import GRAIN
 from tgvc.models.nets import Networks
 from tgvc.overlap import StageClock
 from tgvc.types import FloatArray
@@ -68,7 +67,7 @@ def measure_segment(data: bytes, config: DecoderConfig, repeats: int) -> dict[st
     """Time of a parsed group's way to pictures, and the seconds of each stage."""
     generator = make_generator(config)
     reader = Reader(io.BytesIO(data))
-    group = decode_group(next(iter(reader)), reader.header, 0, StageClock())
+    group = decode_group(next(iter(reader)), reader.header, StageClock())
     spent = time_repeats(lambda: list(generator.render_group(group, StageClock())), repeats)
     clock = StageClock()
     frames = sum(1 for _ in generator.render_group(group, clock))
@@ -100,7 +99,6 @@ def compare_runtimes(size: tuple[int, int], threads: int, repeats: int) -> Itera
     def draw(*shape: int) -> np.ndarray:
         return rng.standard_normal(shape).astype(np.float32)
 
-    grain = draw(4, GRAIN, height // 2, width // 2)
     video = SEGMENT, height // 8, width // 8
     planes, latents = draw(4, 6, height // 2, width // 2), draw(4, channels, height // 8, width // 8)
     noisy = [draw(1, channels, *video), np.full(1, 500, np.float32), draw(1, channels, *video)]
@@ -108,7 +106,7 @@ def compare_runtimes(size: tuple[int, int], threads: int, repeats: int) -> Itera
     cases: dict[str, tuple[Callable[..., object], torch.nn.Module, list[FloatArray]]] = {
         "encoder": (nets.encode, Encoder(channels), [planes]),
         "denoiser": (nets.denoise, Denoiser(channels), noisy),
-        "decoder": (nets.decode, Decoder(channels), [latents, planes, grain]),
+        "decoder": (nets.decode, Decoder(channels), [latents, planes]),
     }
     for name, (ours, module, arrays) in cases.items():
         tensors = [torch.from_numpy(array) for array in arrays]

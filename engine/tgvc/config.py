@@ -142,7 +142,7 @@ class DecoderConfig:
     )
     grain: float | None = option(
         None,
-        "share of the source's fine texture that the latent generator makes up for with noise; default: 0.5",
+        "share of the source's fine texture that the latent generator makes up for with noise; default: 0.6",
         minimum=0.0,
         maximum=1.0,
     )
@@ -165,7 +165,7 @@ class DecoderConfig:
         choices=GUIDES,
     )
     noise: str | None = option(
-        None, "noise of the latent generator: moved along with what is shown, or still; default: moved", choices=NOISES
+        None, "noise of the latent generator: still, or moved along with what is shown; default: still", choices=NOISES
     )
     base: str | None = option(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -20,6 +21,7 @@ from tgvc.overlap import StageClock, run_ahead
 from tgvc.source import open_input
 from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.grain import SHARE, read_texture
 from tgvc.synthesis.group import DecodedGroup, GroupGenerator, WarpGroups
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
@@ -130,13 +132,13 @@ class Decoder:
         start = moment(self.config.start or 0.0)
         end = None if self.config.end is None else moment(self.config.end)
         fps, now = reader.header.fps, Fraction(0)
-        for number, group in enumerate(reader):
+        for group in reader:
             if end is not None and now >= end:
                 return
             times = shown_times(group, now, fps)
             now = times[-1] + 1 / fps
             if times[-1] >= start:
-                yield times, group.hide_head, decode_group(group, reader.header, number, clock)
+                yield times, group.hide_head, decode_group(group, reader.header, clock)
 
 
 def make_generator(config: DecoderConfig) -> GroupGenerator:
@@ -162,23 +164,22 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
     options = LatentOptions(
         steps=int(config.steps or nets.constants.steps),
         detail=detail,
-        grain=1.0 if config.grain is None else config.grain,
+        grain=SHARE if config.grain is None else config.grain,
         guidance=config.guidance or 0.0,
         dense=config.guides == "all",
-        move_noise=config.noise != "still",
+        move_noise=config.noise == "moved",
         moved=config.base != "faded",
     )
     painter = LatentGenerator(nets, options)
     return RestoredKeys(painter) if config.paint == "keys" else painter
 
 
-def decode_group(group: Group, header: Header, number: int, clock: StageClock) -> DecodedGroup:
+def decode_group(group: Group, header: Header, clock: StageClock) -> DecodedGroup:
     """Key pictures and motion of a group out of their bytes.
 
     Args:
         group: as parsed.
         header: of its stream.
-        number: of the group in the stream, from 0.
         clock: told of the stages ``pictures`` and ``motion``.
 
     Raises:
@@ -193,7 +194,8 @@ def decode_group(group: Group, header: Header, number: int, clock: StageClock) -
         motions = [read_motion(segment, header.width, header.height) for segment in segments]
     fine = key_fineness(len(group.pictures), len(keys), header.width, header.height)
     timed = list(zip(motions, lengths, strict=True))
-    return DecodedGroup(number, header.seed, keys, timed, fine, header.matrix)
+    texture = read_texture(group.texture, group.frames)
+    return DecodedGroup(zlib.crc32(group.pictures), header.seed, keys, timed, fine, header.matrix, texture)
 
 
 def video_info(header: Header) -> VideoInfo:

@@ -19,6 +19,7 @@ from tgvc.output import open_output
 from tgvc.planning.budget import Budget
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.planning.plan import GroupPlan
+from tgvc.synthesis.grain import measure_texture
 from tgvc.timing import shown_times
 from tgvc.types import Picture, VideoInfo
 from tgvc.video.reader import TimedPicture, is_constant_rate, open_video
@@ -107,7 +108,7 @@ class Encoder:
                             on_progress("plan", done + more * tried // (tried + 4), info.count)
 
                     plan = planner.plan(Task(pictures, budget.grant(len(frames)), config.quality), advance)
-                    group = make_group(plan, [f.time - clock for f in frames], info.fps)
+                    group = make_group(plan, pictures, [f.time - clock for f in frames], info.fps)
                     clock = shown_times(group, clock, info.fps)[-1] + 1 / info.fps
                     budget.spend(len(frames), writer.write(group))
                     if on_group:
@@ -182,8 +183,11 @@ def make_header(info: VideoInfo, config: EncoderConfig) -> Header:
     )
 
 
-def make_group(plan: GroupPlan, times: list[Fraction], fps: Fraction) -> Group:
-    """The coded form of a plan; ``times``, in seconds from when its first frame is due, are stored only if uneven."""
+def make_group(plan: GroupPlan, pictures: list[Picture], times: list[Fraction], fps: Fraction) -> Group:
+    """The coded form of a plan for its source ``pictures``.
+
+    ``times``, in seconds from when the first frame is due, are stored only if uneven.
+    """
     return Group(
         frames=len(times),
         keys=plan.keys,
@@ -192,6 +196,7 @@ def make_group(plan: GroupPlan, times: list[Fraction], fps: Fraction) -> Group:
         key_height=plan.key_size[1],
         pictures=plan.pictures,
         motion=plan.motion,
+        texture=measure_texture(pictures),
         times=None if is_constant_rate(times, fps) else tuple(round(t * 1_000_000) for t in times),
     )
 

@@ -142,7 +142,7 @@ def read_group(source: Bytes, header: dict[str, str], document: str) -> dict[str
             keys.append(min(keys[-1] + gap + 1, frames - 1))
     codec, unit = source.u8(), 2 if flags & 16 else 8
     size = [unit * source.varint(), unit * source.varint()]
-    tools = source.take(source.u8()) if flags & 1 else b""
+    texture = source.take((frames + 31) // 32) if flags & 1 else b""
     hidden = [source.varint(), source.varint()] if flags & 2 else [0, 0]
     times = read_times(source, frames, header["fps"]) if flags & 4 else None
     motion = source.take(source.varint()) if flags & 8 else b""
@@ -154,7 +154,7 @@ def read_group(source: Bytes, header: dict[str, str], document: str) -> dict[str
         "codec": codec,
         "key_size": size,
         "hidden": hidden,
-        "tools": tools.hex(),
+        "texture": texture.hex(),
         "times": times,
         "motion": list(read_motion(motion, lengths, grid, contexts_of(document))),
         "pictures": source.data[source.at :],

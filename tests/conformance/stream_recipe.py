@@ -94,7 +94,7 @@ def build(pictures: Sequence[bytes]) -> bytes:
     """The stream around given key pictures, one payload per group."""
     target, grid = io.BytesIO(), anchor_grid(HEADER.width, HEADER.height)
     writer = Writer(target, HEADER, META)
-    extras: tuple[dict[str, Any], ...] = ({}, {"hide_head": 1, "hide_tail": 2, "tools": b"\x05tool", "times": TIMES})
+    extras: tuple[dict[str, Any], ...] = ({}, {"hide_head": 1, "hide_tail": 2, "texture": b"\x51\xa3", "times": TIMES})
     for keys, size, payload, group, extra in zip(KEYS, KEY_SIZES, pictures, motions(), extras, strict=True):
         motion = encode_motion(group, grid)
         writer.write(
@@ -129,7 +129,7 @@ def describe(data: bytes) -> dict[str, Any]:
                 "codec": group.codec,
                 "key_size": [group.key_width, group.key_height],
                 "hidden": [group.hide_head, group.hide_tail],
-                "tools": group.tools.hex(),
+                "texture": group.texture.hex(),
                 "times": None if group.times is None else list(group.times),
                 "motion": [plain(s) for s in decode_motion(group.motion, lengths, grid)],
                 "pictures_crc": [f"{zlib.crc32(p.tobytes()):08x}" for p in decoded],

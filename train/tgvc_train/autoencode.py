@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from tgvc_export.nano.autoencoder import LATENTS, Decoder, Encoder
-from tgvc_export.nano.blocks import GRAIN
 from tgvc_train.checkpoint import Average
 from tgvc_train.losses import Critic, drift, judge_planes, luma_of, picture_loss, teach_critic
 from tgvc_train.run import Run
@@ -61,8 +60,7 @@ def train_autoencoder(
         with torch.autocast(device, torch.bfloat16):
             wanted, base = encoder(torch.cat([source, warp])).float().chunk(2)
             noisy = wanted + recipe.noise * torch.randn_like(wanted)
-            made = decoder(noisy, warp, draw_grain(warp))
-        made = made.float()
+            made = decoder(noisy, warp)[0].float()
         values: dict[str, Tensor] = {"picture": picture_loss(made, source), "drift": drift(wanted - base)}
         loss = values["picture"] + recipe.drift * values["drift"]
         adversarial = run.step >= recipe.critic_from
@@ -81,11 +79,6 @@ def train_autoencoder(
         if run.end_step(values | measure(source, warp, made)):
             samples.refresh()
     run.save()
-
-
-def draw_grain(planes: Tensor) -> Tensor:
-    """Noise for the decoder beside planes (N, 6, h, w): (N, 4, h, w)."""
-    return torch.randn_like(planes[:, :GRAIN])
 
 
 @torch.no_grad()

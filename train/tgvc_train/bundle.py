@@ -14,7 +14,6 @@ from tgvc.models.manifest import Constants
 from tgvc_export.bundle import NetExport, export_bundle
 from tgvc_export.nano.autoencoder import Decoder, Encoder, ScaledDecoder, ScaledEncoder
 from tgvc_export.nano.denoiser import Denoiser
-from tgvc_train.autoencode import draw_grain
 from tgvc_train.checkpoint import load_checkpoint
 from tgvc_train.samples import Samples, Window
 
@@ -53,7 +52,7 @@ def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict
     nets = {
         "encoder": NetExport(encoder, [{"planes": c["planes"]} for c in cases]),
         "denoiser": NetExport(denoiser, [{n: c[n] for n in ("x", "t", "base", "keys", "hints")} for c in cases]),
-        "decoder": NetExport(decoder, [{n: c[n] for n in ("latents", "planes", "grain")} for c in cases]),
+        "decoder": NetExport(decoder, [{n: c[n] for n in ("latents", "planes")} for c in cases]),
     }
     constants = Constants(
         latent_channels=denoiser.latents,
@@ -80,7 +79,6 @@ def _example(window: Window, encoder: nn.Module) -> dict[str, Tensor]:
     return {
         "planes": window.warp.flatten(0, 1).contiguous(),
         "latents": base.transpose(1, 2).flatten(0, 1).contiguous(),
-        "grain": draw_grain(window.warp.flatten(0, 1)),
         "x": torch.randn(base.shape, generator=torch.Generator().manual_seed(0)),
         "t": torch.full((len(base),), 749.0),
         "base": base.contiguous(),

@@ -30,7 +30,7 @@ def cli() -> None:
     tgvc-train prepare --clips CLIPS/MANIFEST.tsv --photos PHOTOS/MANIFEST.tsv
     tgvc-train autoencoder
     tgvc-train denoiser
-    tgvc-train tune
+    tgvc-train grain
     tgvc-train bundle -o engine/tgvc/assets/nano
 
     Every step can be interrupted and goes on where it was. The same commands run on a GPU with --device cuda.
@@ -89,11 +89,11 @@ def denoiser(data: Path, run: Path, device: str, minutes: float, steps: int | No
 @_DEVICE
 @_MINUTES
 @_STEPS
-def tune(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
-    """Tune the decoder on what the denoiser gives it."""
-    from tgvc_train.tune import TuningRecipe, tune_decoder
+def grain(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
+    """Train the decoder to tell how much fine texture its pictures lack."""
+    from tgvc_train.grain import GrainRecipe, train_grain
 
-    tune_decoder(data, run, TuningRecipe(**_given(steps=steps)), device, minutes)
+    train_grain(data, run, GrainRecipe(**_given(steps=steps)), device, minutes)
 
 
 @cli.command()

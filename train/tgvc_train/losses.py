@@ -10,6 +10,9 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 _CHROMA = 0.5
+_BINOMIAL = (1.0, 4.0, 6.0, 4.0, 1.0)
+_PATCH = 8  # px over which the energy of texture is averaged
+_UNSEEN = 4e-6  # energy of a quarter of a level of 255
 
 
 def luma_of(planes: Tensor) -> Tensor:
@@ -28,29 +31,27 @@ def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return loss
 
 
-def coarse_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """`picture_loss` of what is left at half size: the finest octave may be anything."""
-    error = made - wanted
-    luma = functional.avg_pool2d(luma_of(error), 2)
-    loss = luma.abs().mean() + _CHROMA * error[:, 4:].abs().mean()
-    for _ in range(2):
-        loss = loss + luma.diff(dim=2).abs().mean() + luma.diff(dim=3).abs().mean()
-        luma = functional.avg_pool2d(luma, 2)
-    return loss
-
-
-def texture_loss(made: Tensor, wanted: Tensor) -> Tensor:
-    """Difference of the deviation of the luma's finest octave, over squares of 16 px that overlap by half."""
-    return functional.l1_loss(*(_fine_deviation(luma_of(p)) for p in (made, wanted)))
-
-
 def fine_octave(luma: Tensor) -> Tensor:
-    """What of a luma (N, 1, H, W) is gone at half size."""
-    return luma - functional.interpolate(functional.avg_pool2d(luma, 2), scale_factor=2, mode="bilinear")
+    """What of a luma (N, 1, H, W) is gone at half size: the finest level of a Laplacian pyramid."""
+    row = luma.new_tensor(_BINOMIAL) / 16
+    return luma - functional.conv2d(luma, torch.outer(row, row)[None, None], padding=2)
 
 
-def _fine_deviation(luma: Tensor) -> Tensor:
-    return (functional.avg_pool2d(fine_octave(luma).square(), 16, 8) + 1e-5).sqrt()
+def grain_loss(amount: Tensor, painted: Tensor, wanted: Tensor, share: float) -> Tensor:
+    """How unlikely the energy is that a painted picture lacks in the finest octave; least at its mean.
+
+    Args:
+        amount: (N, 1, H/2, W/2), the energy that is thought to be lacking.
+        painted: planes (N, 6, H/2, W/2).
+        wanted: planes of the source.
+        share: of the source's energy that picture and grain together are to have.
+    """
+    had, whole = (
+        functional.avg_pool2d(fine_octave(luma_of(p)).square(), _PATCH, _PATCH // 2) for p in (painted, wanted)
+    )
+    lacking = (share * whole - had).clamp(min=0) + _UNSEEN
+    guess = functional.avg_pool2d(amount, _PATCH // 2, _PATCH // 4) + _UNSEEN
+    return (guess.log() + lacking / guess).mean()
 
 
 def drift(residual: Tensor) -> Tensor:
@@ -59,16 +60,11 @@ def drift(residual: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """Tells real planes from made ones, patch by patch, beside the weight-free picture that both belong to.
+    """Tells real planes from made ones, patch by patch, beside the weight-free picture that both belong to."""
 
-    Args:
-        fine: it is shown the finest octave of the luma alone.
-    """
-
-    def __init__(self, *, fine: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.fine = fine
-        widths = (10 if fine else 12, 48, 64, 96)
+        widths = (12, 48, 64, 96)
         layers: list[nn.Module] = []
         for n, (a, b) in enumerate(pairwise(widths)):
             layer = nn.Conv2d(a, b, 4 if n else 3, 2 if n else 1, padding=1)
@@ -77,8 +73,7 @@ class Critic(nn.Module):
 
     def forward(self, planes: Tensor, warp: Tensor) -> Tensor:
         """Planes (N, 6, h, w) and weight-free planes to scores (N, 1, h/4, w/4)."""
-        seen = functional.pixel_unshuffle(4 * fine_octave(luma_of(planes)), 2) if self.fine else planes - warp
-        return self.layers(torch.cat([seen, warp], dim=1))
+        return self.layers(torch.cat([planes - warp, warp], dim=1))
 
 
 def judge_planes(critic: Critic, planes: Tensor, warp: Tensor, device: str, *, learn: bool) -> Tensor:

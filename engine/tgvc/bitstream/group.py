@@ -17,10 +17,10 @@ MAX_FRAMES = 4096
 MAX_GAP = MAX_LENGTH - 1  # frames from one key to the next
 MAX_KEY_SIDE = 8192
 _MAX_RUN = 8  # equal gaps of keys that one byte can stand for
-MAX_TOOLS = 63
+TEXTURE_FRAMES = 32  # that one level of texture stands for
 MAX_MOTION = 1 << 20  # bytes: bounds the seconds that a hostile payload can take
 MAX_STEP = (1 << 31) - 1  # longest time from one frame to the next, microseconds: 35 minutes
-_TOOLS, _HIDDEN, _TIMES, _MOTION, _FINE = (1 << i for i in range(5))
+_TEXTURE, _HIDDEN, _TIMES, _MOTION, _FINE = (1 << i for i in range(5))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +29,11 @@ class Group:
 
     ``frames``: coded frames, 1..4096. ``keys``: frame numbers in the group that are key pictures, from 0 to the last
     frame, at most 32 apart. ``codec``: number of the picture codec. ``key_width, key_height``: coded size of the key
-    pictures in px, even. ``pictures, motion``: the two layers. ``tools``: parameters of the decoder's tools, up to 63
-    bytes. ``hide_head, hide_tail``: frames at either end that are decoded and not shown. ``times``: time of each frame
-    in microseconds where the rate is not constant, increasing, counted from the moment at which the first frame is due
-    (one even step after the last frame of the group before); the first may be late or early.
+    pictures in px, even. ``pictures, motion``: the two layers. ``texture``: one level per 32 frames, or none: how much
+    fine texture the source has there, see `tgvc.synthesis.grain`. ``hide_head, hide_tail``: frames at either end that
+    are decoded and not shown. ``times``: time of each frame in microseconds where the rate is not constant, increasing,
+    counted from the moment at which the first frame is due (one even step after the last frame of the group before);
+    the first may be late or early.
     """
 
     frames: int
@@ -42,7 +43,7 @@ class Group:
     key_height: int
     pictures: bytes
     motion: bytes = b""
-    tools: bytes = b""
+    texture: bytes = b""
     hide_head: int = 0
     hide_tail: int = 0
     times: tuple[int, ...] | None = None
@@ -61,8 +62,9 @@ class Group:
             raise ConfigError(f"key size={self.key_width}x{self.key_height}: expected even sides up to {MAX_KEY_SIDE}")
         if len(self.motion) > MAX_MOTION:
             raise ConfigError(f"motion: got {len(self.motion)} bytes, expected at most {MAX_MOTION}")
-        if len(self.tools) > MAX_TOOLS:
-            raise ConfigError(f"tools: got {len(self.tools)} bytes, expected at most {MAX_TOOLS}")
+        levels = texture_levels(self.frames)
+        if len(self.texture) not in (0, levels):
+            raise ConfigError(f"texture: got {len(self.texture)} levels, expected {levels} or none")
         if min(self.hide_head, self.hide_tail) < 0 or self.hide_head + self.hide_tail >= self.frames:
             raise ConfigError(f"hidden={self.hide_head}+{self.hide_tail}: expected to leave a frame of {self.frames}")
         if self.times is not None:
@@ -78,13 +80,12 @@ def pack_group(group: Group, fps: Fraction) -> bytes:
     """A group as the payload of a chunk; ``fps`` is the header's, from which uneven times are told."""
     fine = bool(group.key_width % 8 or group.key_height % 8)
     hidden = bool(group.hide_head or group.hide_tail)
-    flags = _TOOLS * bool(group.tools) | _HIDDEN * hidden | _TIMES * (group.times is not None)
+    flags = _TEXTURE * bool(group.texture) | _HIDDEN * hidden | _TIMES * (group.times is not None)
     flags |= _MOTION * bool(group.motion) | _FINE * fine
     unit = 2 if fine else 8
     out = bytes([flags]) + varint(group.frames) + pack_keys(group.keys)
     out += bytes([group.codec]) + varint(group.key_width // unit) + varint(group.key_height // unit)
-    if group.tools:
-        out += bytes([len(group.tools)]) + group.tools
+    out += group.texture
     if hidden:
         out += varint(group.hide_head) + varint(group.hide_tail)
     if group.times is not None:
@@ -107,7 +108,7 @@ def parse_group(data: bytes, fps: Fraction, offset: int) -> Group:
     codec = reader.byte("codec")
     unit = 2 if flags & _FINE else 8
     width, height = (unit * reader.varint(name, 1, MAX_KEY_SIDE // unit) for name in ("key width", "key height"))
-    tools = reader.take("tools", reader.byte("length of tools", MAX_TOOLS)) if flags & _TOOLS else b""
+    texture = reader.take("texture", texture_levels(frames)) if flags & _TEXTURE else b""
     head = reader.varint("hidden head", 0, frames - 1) if flags & _HIDDEN else 0
     tail = reader.varint("hidden tail", 0, frames - 1 - head) if flags & _HIDDEN else 0
     times = _parse_times(reader, frames, fps) if flags & _TIMES else None
@@ -120,11 +121,16 @@ def parse_group(data: bytes, fps: Fraction, offset: int) -> Group:
         key_height=height,
         pictures=reader.rest(),
         motion=motion,
-        tools=tools,
+        texture=texture,
         hide_head=head,
         hide_tail=tail,
         times=times,
     )
+
+
+def texture_levels(frames: int) -> int:
+    """How many levels of texture a group of so many frames has, if any."""
+    return -(-frames // TEXTURE_FRAMES)
 
 
 def uniform_keys(frames: int, spacing: int) -> tuple[int, ...]:

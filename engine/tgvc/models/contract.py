@@ -7,7 +7,6 @@ from tgvc.models.constants import AnyConstants, InterpolationConstants, TrackerC
 
 PLANES = 6  # of a picture at half size: four of luma, two of chroma
 HINTS = 4
-GRAIN = 4  # noise: one number per pixel of luma, in phases like it
 RGB = 3
 TEXT_TOKENS = 77  # of a prompt, padded
 IMAGE_PX = 224  # width and height of what the image tower looks at
@@ -42,7 +41,7 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     size = "N", PLANES, f"{half}*h", f"{half}*w"
     planes = tensor("planes", *size)
     latents = tensor("latents", "N", channels, "h", "w")
-    grain = tensor("grain", "N", GRAIN, f"{half}*h", f"{half}*w")
+    lack = tensor("lack", "N", 1, f"{half}*h", f"{half}*w")
     moving = "B", channels, "T", "h", "w"
     conditions = (
         tensor("base", *moving),
@@ -52,7 +51,7 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     return {
         ENCODER: ((planes,), (latents,)),
         DENOISER: ((tensor("x", *moving), tensor("t", "B"), *conditions), (tensor("v", *moving),)),
-        DECODER: ((latents, planes, grain), (tensor("pictures", *size),)),  # ONNX wants another name than the input's
+        DECODER: ((latents, planes), (tensor("pictures", *size), lack)),  # ONNX wants another name than the input's
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -79,7 +79,8 @@ class Networks:
 
     def encode(self, planes: FloatArray) -> FloatArray:
         """Latents float32 (N, C, h, w) of planes float32 (N, 6, H/2, W/2)."""
-        return _in_pieces(lambda part: self._encoder.run(planes=planes[part])["latents"], len(planes))
+        runs = (self._encoder.run(planes=planes[n : n + _AT_ONCE]) for n in range(0, len(planes), _AT_ONCE))
+        return np.concatenate([run["latents"] for run in runs])
 
     def denoise(
         self, x: FloatArray, t: FloatArray, base: FloatArray, keys: FloatArray, hints: FloatArray
@@ -98,23 +99,19 @@ class Networks:
         """
         return self._denoiser.run(x=x, t=t, base=base, keys=keys, hints=hints)["v"]
 
-    def decode(self, latents: FloatArray, planes: FloatArray, grain: FloatArray) -> FloatArray:
-        """Pictures as planes.
+    def decode(self, latents: FloatArray, planes: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Pictures as planes, and the fine texture that they lack.
 
         Args:
             latents: float32 (N, C, h, w).
             planes: float32 (N, 6, H/2, W/2), of the weight-free pictures.
-            grain: float32 (N, 4, H/2, W/2), noise that fine texture is made of; zeros for none.
 
         Returns:
-            float32 (N, 6, H/2, W/2).
+            Planes float32 (N, 6, H/2, W/2), and the energy (N, 1, H/2, W/2) of what the finest octave of luma lacks.
         """
-        return _in_pieces(
-            lambda part: self._decoder.run(latents=latents[part], planes=planes[part], grain=grain[part])["pictures"],
-            len(planes),
-        )
-
-
-def _in_pieces(run: Callable[[slice], FloatArray], count: int) -> FloatArray:
-    pieces: Iterable[FloatArray] = (run(slice(n, n + _AT_ONCE)) for n in range(0, count, _AT_ONCE))
-    return np.concatenate(list(pieces))
+        pieces = [
+            self._decoder.run(latents=latents[n : n + _AT_ONCE], planes=planes[n : n + _AT_ONCE])
+            for n in range(0, len(planes), _AT_ONCE)
+        ]
+        pictures, lack = (np.concatenate([piece[name] for piece in pieces]) for name in ("pictures", "lack"))
+        return pictures, lack

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tgvc.bitstream.group import texture_levels
 from tgvc.config import EncoderConfig
 from tgvc.errors import ConfigError
 from tgvc.types import VideoInfo
@@ -47,7 +48,7 @@ class Budget:
         if target is None:
             return None
         index = INDEX_BYTES * (self._groups + 1) + 12 if self._groups else 0
-        return max(1.0, target - self._spent - GROUP_BYTES - index)
+        return max(1.0, target - self._spent - GROUP_BYTES - texture_levels(frames) - index)
 
     def spend(self, frames: int, chunk_bytes: int) -> None:
         """Note that a group was written as a chunk of ``chunk_bytes`` bytes."""

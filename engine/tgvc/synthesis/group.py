@@ -11,17 +11,19 @@ from typing import Any, Protocol
 from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.overlap import StageClock
 from tgvc.synthesis.warp import WarpGenerator
-from tgvc.types import Motion, OnProgress, Picture
+from tgvc.types import FloatArray, Motion, OnProgress, Picture
 
 
 @dataclass(frozen=True, eq=False)
 class DecodedGroup:
     """The layers of a group, ready to be painted.
 
-    ``number``: of the group in its stream, from 0. ``seed``: of the stream. ``keys``: key pictures, I420 uint8
+    ``number``: what sets its noise apart, the checksum of its coded pictures: cutting a stream changes no frame.
+    ``seed``: of the stream. ``keys``: key pictures, I420 uint8
     (3H/2, W). ``motions``: motion and length (frames, both keys included) of the segments between them. ``fine``:
     fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`. ``matrix``: colour matrix code of
-    ISO/IEC 23091-2.
+    ISO/IEC 23091-2. ``texture`` float32 (frames,): energy of the source's finest octave, squared grey levels; None
+    where the stream does not say.
     """
 
     number: int
@@ -30,6 +32,7 @@ class DecodedGroup:
     motions: Sequence[tuple[Motion, int]]
     fine: float
     matrix: int = DEFAULT_MATRIX
+    texture: FloatArray | None = None
 
     @property
     def frames(self) -> int:

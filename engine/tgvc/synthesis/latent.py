@@ -17,6 +17,7 @@ from tgvc.errors import BundleError
 from tgvc.models.nets import Networks, pack_planes, unpack_planes
 from tgvc.overlap import StageClock, run_ahead
 from tgvc.synthesis.conditions import CELL_PX
+from tgvc.synthesis.grain import SHARE, add_grain
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.stretches import Needs, Stretch, prepare_stretches
 from tgvc.types import FloatArray, OnProgress, Picture
@@ -30,26 +31,27 @@ class LatentOptions:
     """How to sample.
 
     ``steps``: of denoising. ``detail``: standard deviation of the noise that sampling starts from, 0..1; 0 gives what
-    is likeliest on average, which is smooth. ``grain``: strength of the noise that fine texture is made of.
-    ``guidance``: strength of the trajectories' pull, 0 = none. ``dense``: all latent cells of the key pictures pull
-    along the motion, not only the trajectories of the stream. ``move_noise``: noise moves with what the frames show.
-    ``moved``: sampling adds to the moved key pictures; else to a cross-fade, to see what the networks and the
-    trajectories do alone.
+    is likeliest on average, which is smooth. ``grain``: share of the source's finest octave that pictures are brought
+    to, by noise. ``guidance``: strength of the trajectories' pull, 0 = none. ``dense``: all latent cells of the key
+    pictures pull along the motion, not only the trajectories of the stream. ``move_noise``: noise moves with what the
+    frames show, else it stands still. ``moved``: sampling adds to the moved key pictures; else to a cross-fade, to see
+    what the networks and the trajectories do alone.
     """
 
     steps: int
     detail: float = 1.0
-    grain: float = 1.0
+    grain: float = SHARE
     guidance: float = 0.0
     dense: bool = False
-    move_noise: bool = True
+    move_noise: bool = False
     moved: bool = True
 
 
 @dataclass(frozen=True, eq=False)
 class _Settled:
-    """Frames that are done in latents: weight-free pictures, latents float32 (n, C, h, w), grain (n, 4, H/2, W/2)."""
+    """Frames that are done in latents: numbers, weight-free pictures, latents (n, C, h, w), noise (n, 4, H/2, W/2)."""
 
+    frames: Sequence[int]
     pictures: Sequence[Picture]
     latents: FloatArray
     grain: FloatArray
@@ -100,7 +102,7 @@ class LatentGenerator:
         )
         stretches = run_ahead(prepare_stretches(group, self._nets, needs, clock))
         settled = run_ahead(self._denoise(group, stretches, clock, on_progress))
-        with closing(run_ahead(self._decode(settled, clock))) as pieces:
+        with closing(run_ahead(self._decode(group, settled, clock))) as pieces:
             for pictures in pieces:
                 yield from pictures
 
@@ -125,8 +127,13 @@ class LatentGenerator:
                 with clock.measure("denoise"):
                     latents = self._sample(board, window, step)[:, list(window.slots)]
                 board.settle(window.outputs, latents)
-                grain = np.float32(self._options.grain) * board.grain(window.outputs)
-                yield _Settled(board.pictures(window.outputs), np.ascontiguousarray(latents.swapaxes(0, 1)), grain)
+                shown = window.outputs
+                yield _Settled(
+                    shown,
+                    board.pictures(shown),
+                    np.ascontiguousarray(latents.swapaxes(0, 1)),
+                    board.grain(shown),
+                )
                 if number + 1 < len(windows):
                     board.forget(windows[number + 1].frames[0])
 
@@ -163,14 +170,21 @@ class LatentGenerator:
         residual = ddim(denoise, noise, self._schedule, None, guidance, step, Options(hold=hold))
         return np.asarray(base + std * residual, np.float32)
 
-    def _decode(self, settled: Generator[_Settled], clock: StageClock) -> Iterator[list[Picture]]:
+    def _decode(self, group: DecodedGroup, settled: Generator[_Settled], clock: StageClock) -> Iterator[list[Picture]]:
+        share = self._options.grain
         with closing(settled):
             for piece in settled:
                 for n in range(0, len(piece.pictures), _AT_ONCE):
                     part = slice(n, n + _AT_ONCE)
                     with clock.measure("decode"):
                         given = pack_planes(piece.pictures[part])
-                        planes = self._nets.decode(piece.latents[part], given, piece.grain[part])
+                        planes, lack = self._nets.decode(piece.latents[part], given)
+                    with clock.measure("grain"):
+                        for frame, out, amount, noise in zip(
+                            piece.frames[part], planes, lack, piece.grain[part], strict=True
+                        ):
+                            energy = None if group.texture is None else float(group.texture[frame])
+                            add_grain(out, amount[0], noise, energy, share)
                         pictures = unpack_planes(planes)
                     yield pictures
 
@@ -209,7 +223,7 @@ class _Board:
         return [p for s in self._stretches for n, p in enumerate(s.pictures, s.first) if n in frames]
 
     def grain(self, frames: Sequence[int]) -> FloatArray:
-        """Noise (n, 4, H/2, W/2) for the decoder."""
+        """Noise (n, 4, H/2, W/2) for texture."""
         return np.stack([g for s in self._stretches for n, g in enumerate(s.grain, s.first) if n in frames])
 
     def conditions(self, frames: Sequence[int]) -> tuple[FloatArray, FloatArray, FloatArray]:

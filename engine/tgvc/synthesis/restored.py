@@ -9,6 +9,8 @@ from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
+import numpy as np
+
 from tgvc.overlap import StageClock, run_ahead
 from tgvc.synthesis.flow import measure_key_flow
 from tgvc.synthesis.group import DecodedGroup
@@ -33,7 +35,9 @@ class RestoredKeys:
     ) -> Generator[Picture]:
         """See `tgvc.synthesis.group.GroupGenerator.render_group`."""
         neighbours = [(still_motion("F"), 2)] * len(group.motions)
-        keys = DecodedGroup(group.number, group.seed, group.keys, neighbours, group.fine)
+        shown = np.cumsum([0, *(length - 1 for _, length in group.motions)])
+        texture = None if group.texture is None else group.texture[shown]
+        keys = DecodedGroup(group.number, group.seed, group.keys, neighbours, group.fine, group.matrix, texture)
         with closing(run_ahead(self._painter.render_group(keys, clock, on_progress), depth=2)) as painted:
             first = next(painted)
             yield first

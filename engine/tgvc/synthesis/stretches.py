@@ -8,16 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from tgvc.diffusion.noise import NoiseSource
-from tgvc.models.contract import GRAIN
 from tgvc.models.nets import Networks, pack_planes
 from tgvc.overlap import StageClock
 from tgvc.synthesis.carry import carry_noise
 from tgvc.synthesis.conditions import Condition, group_conditions
+from tgvc.synthesis.grain import PHASES
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
 from tgvc.types import FloatArray, Motion, Picture, picture_size
 
-_GRAIN_STEP = 1 << 31  # where steps of sampling would count the decoder's noise: no schedule has so many
+_GRAIN_STEP = 1 << 31  # where steps of sampling would count the noise of texture: no schedule has so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,8 +27,8 @@ class Stretch:
     ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
     ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
     ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``grain`` float32
-    (n, 4, H/2, W/2), for the decoder. ``paths``: the trajectories
-    that were asked for, which begin at the key before the stretch.
+    (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked for, which begin at the
+    key before the stretch.
     """
 
     first: int
@@ -50,12 +50,12 @@ class Stretch:
 class Needs:
     """What of a stretch is to be made.
 
-    ``moved``: weight-free pictures of moved keys, not of faded ones; ``move_noise`` along the motion; ``sent`` and
-    ``dense`` trajectories.
+    ``moved``: weight-free pictures of moved keys, not of faded ones; ``move_noise`` along the motion, else it is the
+    same in all frames; ``sent`` and ``dense`` trajectories.
     """
 
     moved: bool = True
-    move_noise: bool = True
+    move_noise: bool = False
     sent: bool = True
     dense: bool = False
 
@@ -83,11 +83,12 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
             base = np.ascontiguousarray(nets.encode(planes).transpose(1, 0, 2, 3))
         with clock.measure("conditions"):
             size = base.shape[0], *base.shape[2:]
-            noise = source.field(range(first, first + count), size)
+            drawn = range(first, first + count) if needs.move_noise else [0] * count
+            noise = source.field(drawn, size)
             fields = [frame.fields for frame in frames if frame.fields is not None]
             if needs.move_noise and before is not None:
                 noise = carry_noise(noise, before, fields, nets.constants.cell_px)
-            grain = source.field(range(first, first + count), (GRAIN, height // 2, width // 2), _GRAIN_STEP)
+            grain = source.field(drawn, (len(PHASES), height // 2, width // 2), _GRAIN_STEP)
             if needs.move_noise and fine_before is not None:
                 grain = carry_noise(grain, fine_before, fields, 2)
             paths = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)

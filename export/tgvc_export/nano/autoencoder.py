@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tgvc_export.nano.blocks import GRAIN, PLANES, Residual, conv, zeroed
+from tgvc_export.nano.blocks import PLANES, Residual, conv, zeroed
 
 LATENTS = 8
 _WIDTHS = (32, 48, 64)  # channels at 1/2, 1/4 and 1/8 of the size
+# logarithms of the energy of grain: before training, a deviation of 2 levels of 255; and the limits of what it may be
+_FAINT, _LEAST, _MOST = -8.0, -14.0, -3.0
 
 
 class Encoder(nn.Module):
@@ -41,10 +43,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents (N, C, H/8, W/8), weight-free planes (N, 6, H/2, W/2), grain (N, 4, H/2, W/2) to planes.
+    """Latents (N, C, H/8, W/8) and weight-free planes (N, 6, H/2, W/2) to planes and to what they lack.
 
-    Noise is what fine texture is made of: it cannot be told from the latents, and a network without it can only repeat
-    patterns.
+    What can be known of a picture is painted. Of the finest octave of the rest only the amount can be told: its energy,
+    (N, 1, H/2, W/2), comes beside the picture, for noise to take its place. A network that is asked for texture itself
+    repeats patterns.
     """
 
     def __init__(self, latents: int = LATENTS) -> None:
@@ -58,20 +61,26 @@ class Decoder(nn.Module):
         self.to_middle = conv(coarse, 4 * middle, size=1)
         self.middle = nn.Sequential(Residual(middle), Residual(middle))
         self.to_fine = conv(middle, 4 * fine, size=1)
-        self.grain = conv(GRAIN, fine)
-        self.gain = zeroed(conv(fine, fine, size=1))
         self.fine = nn.Sequential(Residual(fine), Residual(fine))
         self.finish = zeroed(conv(fine, PLANES))
+        self.lack = nn.ModuleDict(
+            {
+                "middle": nn.Sequential(Residual(middle), Residual(middle), nn.LeakyReLU(0.1), zeroed(conv(middle, 4))),
+                "fine": zeroed(conv(fine, 1)),
+            }
+        )
 
-    def forward(self, latents: Tensor, planes: Tensor, grain: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         fine = self.see_fine(planes)
         middle = self.see_middle(functional.leaky_relu(fine, 0.1))
         x = self.start(latents) + self.see_coarse(functional.leaky_relu(middle, 0.1))
         x = functional.pixel_shuffle(self.to_middle(self.coarse(x)), 2) + middle
-        x = functional.pixel_shuffle(self.to_fine(self.middle(x)), 2) + fine
-        x = x + self.gain(functional.leaky_relu(x, 0.1)) * self.grain(grain)
-        return planes + self.finish(functional.leaky_relu(self.fine(x), 0.1))
+        x = self.middle(x)
+        lack = functional.pixel_shuffle(self.lack["middle"](x), 2) + _FAINT
+        x = functional.leaky_relu(self.fine(functional.pixel_shuffle(self.to_fine(x), 2) + fine), 0.1)
+        lack = lack + self.lack["fine"](x)
+        return planes + self.finish(x), lack.clamp(_LEAST, _MOST).exp()
 
 
 class ScaledEncoder(nn.Module):
@@ -97,6 +106,7 @@ class ScaledDecoder(nn.Module):
         self.register_buffer("scale", scale.reshape(1, -1, 1, 1))
         self.scale: Tensor
 
-    def forward(self, latents: Tensor, planes: Tensor, grain: Tensor) -> Tensor:
+    def forward(self, latents: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
         """See `Decoder`."""
-        return self.decoder(latents * self.scale, planes, grain)
+        planes, lack = self.decoder(latents * self.scale, planes)
+        return planes, lack

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PLANES = 6  # channels of a picture: four phases of luma, two of chroma, at half size
-GRAIN = 4  # channels of noise: one number per pixel of luma, in phases like it
 
 
 def conv(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Conv2d:

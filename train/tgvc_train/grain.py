@@ -1,8 +1,6 @@
-"""Last stage: the decoder learns to make real-looking pictures of what the denoiser really gives it.
+"""Last stage: the decoder learns how much of the finest octave its pictures lack.
 
-The autoencoder's decoder has only seen latents of sources. Here it also sees sampled ones, from which the finest
-octave cannot be told: down to half size its pictures have to agree with the source; of the finest octave only the
-amount is asked for, and that a critic, who sees nothing else, takes it for real beside the weight-free picture.
+Its pictures stay as they are. They are made of what the denoiser really gives, so that the amount is that of decoding.
 """
 
 from __future__ import annotations
@@ -16,48 +14,36 @@ from torch import Tensor
 from tgvc.diffusion.schedule import linear_abar
 from tgvc_export.nano.autoencoder import Decoder
 from tgvc_export.nano.denoiser import Denoiser
-from tgvc_train.autoencode import draw_grain, measure
 from tgvc_train.checkpoint import Average, load_checkpoint
 from tgvc_train.latents import load_encoder
-from tgvc_train.losses import (
-    Critic,
-    coarse_loss,
-    judge_planes,
-    picture_loss,
-    teach_critic,
-    texture_loss,
-)
+from tgvc_train.losses import grain_loss
 from tgvc_train.run import Run
 from tgvc_train.samples import Samples, Window
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuningRecipe:
+class GrainRecipe:
     """Everything that decides the outcome."""
 
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 4
     frames: int = 2
     crop: int = 128  # px
-    rate: float = 3e-4
-    noise: float = 0.3
-    rebuilt: float = 0.3  # weights: of pictures from true latents,
-    coarse: float = 3.0  # of what has to agree with the source,
-    texture: float = 0.5  # and of what only has to look like it
-    critic: float = 0.05
+    rate: float = 1e-3
+    share: float = 0.5  # of the source's finest octave that a picture is to have, grain included
     most_steps: int = 4
     seed: int = 0
 
 
-def tune_decoder(
+def train_grain(
     data: Path,
     out: Path,
-    recipe: TuningRecipe,
+    recipe: GrainRecipe,
     device: str = "cpu",
     minutes: float = 1e9,
     stop: int | None = None,
 ) -> None:
-    """Tune, or go on from ``out/decoder.pt``, until all steps are done, the time is over or step ``stop``.
+    """Train, or go on from ``out/decoder.pt``, until all steps are done, the time is over or step ``stop``.
 
     Raises:
         ValueError: autoencoder or denoiser are not trained yet.
@@ -69,47 +55,31 @@ def tune_decoder(
         raise ValueError(f"{out}: train autoencoder and denoiser first")
     scale = second["scale"].reshape(1, -1, 1, 1, 1).to(device)
     latents = scale.shape[1]
-    decoder, denoiser, critic = Decoder(latents), Denoiser(latents), Critic(fine=True)
+    decoder, denoiser = Decoder(latents), Denoiser(latents)
     decoder.load_state_dict(first["decoder_average"])
+    decoder.requires_grad_(False).lack.requires_grad_(True)
     denoiser.load_state_dict(second["average"])
-    for module in (encoder, decoder, denoiser, critic):
+    for module in (encoder, decoder, denoiser):
         module.to(device)
     average = Average(decoder)
-    maker = torch.optim.AdamW(decoder.parameters(), recipe.rate, (0.9, 0.98), weight_decay=1e-4)
-    judge = torch.optim.AdamW(critic.parameters(), recipe.rate, (0.5, 0.98))
-    parts = {"decoder": decoder, "critic": critic, "maker": maker, "judge": judge}
-    averages = {"average": average}
+    maker = torch.optim.AdamW(decoder.lack.parameters(), recipe.rate, (0.9, 0.98))
+    parts, averages = {"decoder": decoder, "maker": maker}, {"average": average}
     run = Run(out, "decoder", parts, averages, steps=recipe.steps, minutes=minutes, stop=stop, seed=recipe.seed)
     sampler, samples = LatentSampler(denoiser, scale, device), Samples(data)
     while run.going:
         rng = run.begin_step(maker, recipe.rate)
         window = samples.window(rng, recipe.batch, recipe.frames, recipe.crop)
         source, warp = (a.flatten(0, 1).to(device) for a in (window.source, window.warp))
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16):
-            true = encoder(source).float()
-            sampled = sampler.sample(encoder, window, int(rng.integers(1, recipe.most_steps + 1)), float(rng.random()))
-            noisy = true + recipe.noise * torch.randn_like(true)
         with torch.autocast(device, torch.bfloat16):
-            both = torch.cat([warp, warp])
-            made = decoder(torch.cat([noisy, sampled]), both, draw_grain(both))
-        rebuilt, invented = made.float().chunk(2)
-        values = {
-            "rebuilt": picture_loss(rebuilt, source),
-            "coarse": coarse_loss(invented, source),
-            "texture": texture_loss(invented, source),
-            "fooled": -judge_planes(critic, invented, warp, device, learn=False).mean(),
-        }
-        loss = (
-            recipe.rebuilt * values["rebuilt"] + recipe.coarse * values["coarse"] + recipe.texture * values["texture"]
-        )
-        loss = loss + recipe.critic * values["fooled"]
+            sampled = sampler.sample(encoder, window, int(rng.integers(1, recipe.most_steps + 1)), float(rng.random()))
+            painted, amount = (tensor.float() for tensor in decoder(sampled, warp))
+        loss = grain_loss(amount, painted, source, recipe.share)
         maker.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(decoder.lack.parameters(), 1.0)
         maker.step()
-        values["critic"] = teach_critic(critic, judge, source, invented, warp, device)
         average.update(decoder)
-        run.end_step(values | measure(source, warp, invented.detach()))
+        run.end_step({"grain": loss, "amount": amount.mean().sqrt() * 127.5})
     run.save()
 
 
