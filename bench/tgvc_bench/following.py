@@ -35,11 +35,14 @@ _STRENGTH = 0.5
 
 
 def usual_variants(steps: Sequence[int], strength: float) -> dict[str, DecoderConfig]:
-    """Guidance off and on over a cross-fade, and both over the moved key pictures."""
+    """Guidance off and on over a cross-fade, and both over the moved key pictures.
+
+    All without grain, whose noise stands still and would be tracked instead of what moves.
+    """
     variants = {"warp": DecoderConfig()}
     for base, title in (("faded", "cross-fade"), ("moved", "warp")):
         for count in steps:
-            plain = DecoderConfig(generator="latent", steps=count, base=base)
+            plain = DecoderConfig(generator="latent", steps=count, base=base, grain=0.0)
             variants[f"latent on {title}, {count} steps"] = plain
             if count > 1:
                 guided = replace(plain, guidance=strength, guides="all")
