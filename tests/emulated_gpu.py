@@ -6,9 +6,11 @@ arguments, grids, names of kernels and units) is the product's. The emulator is 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tgvc_kernels.device.call import numpy_type
 from tgvc_kernels.device.runtime import Runtime
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,10 +37,13 @@ def find_compiler() -> str | None:
     return shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
 
 
-def build_emulator(folder: Path) -> ctypes.CDLL:
-    """Compile and load kernels/check/emulate.cpp."""
+@cache
+def load_emulator() -> ctypes.CDLL:
+    """Compile and load kernels/check/emulate.cpp, once per process."""
     compiler = find_compiler()
     assert compiler is not None
+    folder = Path(tempfile.mkdtemp(prefix="tgvc-emulator-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     library = folder / "emulate.so"
     source = KERNELS / "check" / "emulate.cpp"
     command = [compiler, *FLAGS, "-fPIC", "-shared", *INCLUDES, str(source), "-o", str(library)]
@@ -160,10 +166,11 @@ def stored(values: np.ndarray, dtype: str) -> np.ndarray:
     return values.astype(dtype).astype(np.float32)
 
 
-def to_device(values: np.ndarray | None, dtype: str | None = None) -> DlpackArray | None:
+def to_device(values: np.ndarray, dtype: str | None = None) -> Any:
     """A copy "on the GPU", in a storage type if one is given."""
-    if values is None:
-        return None
+    if PLACE.cupy is not None:
+        bits = PLACE.cupy.asarray(to_bfloat(values) if dtype == "bfloat16" else values)
+        return bits.view(numpy_type("bfloat16")) if dtype == "bfloat16" else bits.astype(dtype or bits.dtype)
     if dtype == "bfloat16":
         return DlpackArray(to_bfloat(values), bfloat=True)
     return DlpackArray(np.array(values, dtype or values.dtype, order="C"))
@@ -171,9 +178,30 @@ def to_device(values: np.ndarray | None, dtype: str | None = None) -> DlpackArra
 
 def to_host(array: Any) -> np.ndarray:
     """Content of an array "on the GPU"; what was stored in 16 bits is widened."""
-    if array.bfloat:
-        return from_bfloat(array.host)
-    return array.host.astype(np.float32) if array.host.dtype == np.float16 else array.host
+    if PLACE.cupy is not None:
+        PLACE.cupy.cuda.Device().synchronize()
+        host = PLACE.cupy.asnumpy(array.view(np.uint16) if array.dtype.name == "bfloat16" else array)
+        return from_bfloat(host) if array.dtype.name == "bfloat16" else _widen(host)
+    return from_bfloat(array.host) if array.bfloat else _widen(array.host)
+
+
+def _widen(host: np.ndarray) -> np.ndarray:
+    return host.astype(np.float32) if host.dtype == np.float16 else host
+
+
+class Place:
+    """Where the arrays of the tests are: emulated, or on a real GPU once ``cupy`` is set."""
+
+    cupy: Any = None
+    stream: int = 7
+
+    @property
+    def ptr(self) -> int:
+        """Pointer of the stream of the tests, which may be given as such."""
+        return self.stream
+
+
+PLACE = Place()
 
 
 # ---------------------------------------------------------------- CuPy

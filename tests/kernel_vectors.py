@@ -16,7 +16,8 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-from emulated_gpu import ROOT, DlpackArray, Launch, build_emulator, make_runtime, stored, to_bfloat, to_device
+
+from emulated_gpu import ROOT, DlpackArray, Launch, load_emulator, make_runtime, stored, to_bfloat, to_device
 
 VECTORS = ROOT / "kernels" / "check" / "vectors.bin"
 MAGIC = b"TGVCVEC1"
@@ -132,7 +133,7 @@ def make_chunks(library: ctypes.CDLL, folder: Path) -> list[Chunk]:
     return chunks
 
 
-# ---------------------------------------------------------------- one function per kernel: outputs and what they should be
+# ---------------------------------------------------------------- the cases: outputs, and what they should be
 
 Outputs = list[tuple[Any, Want]]
 
@@ -271,7 +272,7 @@ CASES: dict[str, Callable[[str], Outputs]] = {
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
-        chunks = make_chunks(build_emulator(Path(name)), Path(name))
+        chunks = make_chunks(load_emulator(), Path(name))
     VECTORS.write_bytes(b"".join(chunk.content for chunk in chunks))
     print(f"{VECTORS}: {VECTORS.stat().st_size} bytes")
 

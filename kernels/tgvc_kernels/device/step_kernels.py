@@ -28,7 +28,7 @@ STEP = np.dtype(
     [(name, np.uint64) for name in _POINTERS]
     + [(name, np.uint32) for name in (*_COUNTS, *_COUNTER)]
     + [(name, np.float32) for name in _FLOATS]
-    + [("w", np.float32, (6,))],
+    + [("w", np.float32, (6,)), ("rest", np.uint32)],  # named, so that all bytes are always the same
     align=True,
 )  # struct Step of step.cuh
 

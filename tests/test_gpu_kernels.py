@@ -1,4 +1,4 @@
-"""The CUDA kernels without a GPU: their text, compiled for the host and run thread by thread, against the reference."""
+"""The CUDA kernels against the reference: their text, compiled for the host and run thread by thread; and on a GPU."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from emulated_gpu import (
+    PLACE,
     DlpackArray,
     FakeCupy,
     InterfaceArray,
-    build_emulator,
     find_compiler,
+    load_emulator,
     make_runtime,
     stored,
     to_bfloat,
@@ -26,28 +27,57 @@ from emulated_gpu import (
 )
 from tgvc_kernels import cpu, gpu, latent_cpu, latent_reference, ops, picture_cpu, picture_reference, reference
 from tgvc_kernels.device import call as device_call
+from tgvc_kernels.device.driver import missing_gpu
+from tgvc_kernels.device.runtime import Runtime
 from tgvc_kernels.device.sources import UNITS, unit_text
 from tgvc_kernels.step import Factors, Held, NoiseCounter, Pull
 
-pytestmark = pytest.mark.skipif(find_compiler() is None, reason="no C++ compiler on this machine")
-STREAM = 7
+STREAM = PLACE
 TYPES = ("float32", "float16", "bfloat16")
 every_type = pytest.mark.parametrize("dtype", TYPES)
 
 
 @pytest.fixture(scope="session")
-def emulator(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    return build_emulator(tmp_path_factory.mktemp("emulator"))
+def emulator() -> ctypes.CDLL:
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    return load_emulator()
 
 
 @pytest.fixture
-def device(emulator: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
+def emulated(emulator: ctypes.CDLL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCupy]:
     """The emulated GPU in place of the real one."""
     cupy, runtime = make_runtime(emulator, tmp_path)
     monkeypatch.setattr(device_call, "find_runtime", lambda device=0: runtime)
     yield cupy
-    assert all(launch.stream == STREAM for launch in cupy.launches)
+    assert all(launch.stream == STREAM.ptr for launch in cupy.launches)
     assert all(launch.path.endswith(".cubin") for launch in cupy.launches)
+
+
+@pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
+def launched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Kernels that were launched, by name, on the emulated GPU or on a real one."""
+    if request.param == "emulated":
+        request.getfixturevalue("emulated")
+    else:
+        if reason := missing_gpu():
+            pytest.skip(reason)
+        cupy = pytest.importorskip("cupy", reason="CuPy: arrays on a GPU")
+        stream = cupy.cuda.Stream()
+        monkeypatch.setattr(PLACE, "cupy", cupy)
+        monkeypatch.setattr(PLACE, "stream", stream.ptr)
+        cupy.cuda.Device().synchronize()
+    names: list[str] = []
+    launch = Runtime.launch
+
+    def record(self: Runtime, unit: str, kernel: str, *arguments: Any, **named: Any) -> None:
+        names.append(kernel)
+        if PLACE.cupy is not None:
+            PLACE.cupy.cuda.Device().synchronize()  # the tests make their arrays on the default stream
+        launch(self, unit, kernel, *arguments, **named)
+
+    monkeypatch.setattr(Runtime, "launch", record)
+    return names
 
 
 def numbers(seed: int, shape: tuple[int, ...], low: float = -2.0, high: float = 2.0) -> np.ndarray:
@@ -78,7 +108,7 @@ def assert_stored(got: Any, want: np.ndarray, dtype: str, tolerance: float = 0.0
 @pytest.mark.parametrize("size", [(2, 2), (9, 7), (16, 33)])
 @pytest.mark.parametrize("amplitude", [0.4, 30.0])
 def test_field_kernels_equal_the_reference(
-    device: FakeCupy, dtype: str, size: tuple[int, int], amplitude: float
+    launched: list[str], dtype: str, size: tuple[int, int], amplitude: float
 ) -> None:
     field, by = (stored(numbers(seed, (*size, 2)) * np.float32(amplitude), dtype) for seed in (1, 2))
     at = stored(numbers(3, (3, 5, 2), -4, 20), dtype)
@@ -95,7 +125,7 @@ def test_field_kernels_equal_the_reference(
 @every_type
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_densify_has_the_bits_of_the_cpu_twin_and_agrees_with_the_reference(
-    device: FakeCupy, dtype: str, count: int
+    launched: list[str], dtype: str, count: int
 ) -> None:
     centres, values = stored(numbers(4, (count, 2), -3, 30), dtype), stored(numbers(5, (count, 2)), dtype)
     found = gpu.densify(to_device(centres, dtype), to_device(values, dtype), 13, 21, 6.0, stream=STREAM)
@@ -108,7 +138,7 @@ def test_densify_has_the_bits_of_the_cpu_twin_and_agrees_with_the_reference(
 @pytest.mark.parametrize(("size", "scale"), [((2, 3), 1), ((6, 9), 2), ((5, 7), 3), ((12, 40), 4)])
 @pytest.mark.parametrize("amplitude", [0.5, 50.0])
 def test_warp_and_mix_equal_the_reference(
-    device: FakeCupy, dtype: str, size: tuple[int, int], scale: int, amplitude: float
+    launched: list[str], dtype: str, size: tuple[int, int], scale: int, amplitude: float
 ) -> None:
     shape = (size[0] * scale, size[1] * scale)
     plane, field = bytes_of(6, shape), stored(numbers(7, (*size, 2)) * np.float32(amplitude), dtype)
@@ -117,14 +147,14 @@ def test_warp_and_mix_equal_the_reference(
     a, b = (stored(numbers(seed, shape, 0, 255), dtype) for seed in (8, 9))
     weights = stored(numbers(10, size, 0, 1), dtype)
     mixed = gpu.mix(*(to_device(v, dtype) for v in (a, b, weights)), stream=STREAM)
-    assert np.array_equal(mixed.host, reference.mix(a, b, weights))
+    assert np.array_equal(to_host(mixed), reference.mix(a, b, weights))
 
 
 @every_type
 @pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 32), (19, 70)])
 @pytest.mark.parametrize("tau", [0.0, 0.25, 1.0])
 def test_blend_weights_agree_with_the_reference(
-    device: FakeCupy, dtype: str, size: tuple[int, int], tau: float
+    launched: list[str], dtype: str, size: tuple[int, int], tau: float
 ) -> None:
     a = stored(numbers(11, (2 * size[0], 2 * size[1]), 0, 255), dtype)
     b = stored(np.clip(a + numbers(12, a.shape, -40, 40), 0, 255), dtype)
@@ -140,7 +170,7 @@ def test_blend_weights_agree_with_the_reference(
 @every_type
 @pytest.mark.parametrize(("count", "size"), [(1, (2, 2)), (2, (6, 8)), (3, (4, 22)), (1, (16, 32))])
 def test_packing_equals_the_reference_and_comes_back(
-    device: FakeCupy, dtype: str, count: int, size: tuple[int, int]
+    launched: list[str], dtype: str, count: int, size: tuple[int, int]
 ) -> None:
     pictures = bytes_of(15, (count, size[0] * 3 // 2, size[1]))
     planes = gpu.pack_planes(to_device(pictures), stream=STREAM, dtype=dtype)
@@ -149,20 +179,20 @@ def test_packing_equals_the_reference_and_comes_back(
     wild.reshape(-1)[::5] = np.nan
     wild.reshape(-1)[1::7] = np.inf
     found = gpu.unpack_planes(to_device(wild, dtype), stream=STREAM)
-    assert np.array_equal(found.host, picture_reference.unpack_planes(wild))
+    assert np.array_equal(to_host(found), picture_reference.unpack_planes(wild))
     if dtype != "bfloat16":  # its 8 bits do not hold 256 levels
-        assert np.array_equal(gpu.unpack_planes(planes, stream=STREAM).host, pictures)
+        assert np.array_equal(to_host(gpu.unpack_planes(planes, stream=STREAM)), pictures)
 
 
 @every_type
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize(("count", "size"), [(1, (2, 2)), (2, (6, 10))])
 def test_colour_equals_the_reference(
-    device: FakeCupy, dtype: str, matrix: int, count: int, size: tuple[int, int]
+    launched: list[str], dtype: str, matrix: int, count: int, size: tuple[int, int]
 ) -> None:
     rgb = stored(numbers(17, (count, 3, *size), -1.2, 1.2), dtype)
     found = gpu.rgb_to_yuv(to_device(rgb, dtype), matrix, stream=STREAM)
-    assert np.array_equal(found.host, picture_reference.rgb_to_yuv(rgb, matrix))
+    assert np.array_equal(to_host(found), picture_reference.rgb_to_yuv(rgb, matrix))
     pictures = bytes_of(18, (count, size[0] * 3 // 2, size[1]))
     back = gpu.yuv_to_rgb(to_device(pictures), matrix, stream=STREAM, dtype=dtype)
     assert_stored(back, picture_reference.yuv_to_rgb(pictures, matrix), dtype)
@@ -173,17 +203,17 @@ def test_colour_equals_the_reference(
 
 @every_type
 @pytest.mark.parametrize("channels", [1, 4, 7])
-def test_noise_is_that_of_every_other_machine(device: FakeCupy, dtype: str, channels: int) -> None:
+def test_noise_is_that_of_every_other_machine(launched: list[str], dtype: str, channels: int) -> None:
     frames = np.array([5, 300, 2**32 - 1])
     arguments = (2**32 - 1, 2, frames, 4, channels, 3, 5)
     found = gpu.normal_noise(*arguments, stream=STREAM, dtype=dtype)
     assert_stored(found, latent_reference.normal_noise(*arguments), dtype)
 
 
-def test_noise_of_half_a_million_positions_is_that_of_the_cpu(device: FakeCupy) -> None:
+def test_noise_of_half_a_million_positions_is_that_of_the_cpu(launched: list[str]) -> None:
     # far into the tails: the largest of so many is beyond 4.5
     arguments = (11, 3, np.arange(8), 9, 8, 64, 128)
-    found = gpu.normal_noise(*arguments, stream=STREAM).host
+    found = to_host(gpu.normal_noise(*arguments, stream=STREAM))
     assert np.array_equal(found, latent_cpu.normal_noise(*arguments))
     assert np.abs(found).max() > 4.5
 
@@ -214,7 +244,7 @@ def make_scene(dtype: str = "float32", channels: int = 5, parity: bool = False) 
 
 @every_type
 @pytest.mark.parametrize("channels", [1, 4, 6])
-def test_guidance_equals_the_reference(device: FakeCupy, dtype: str, channels: int) -> None:
+def test_guidance_equals_the_reference(launched: list[str], dtype: str, channels: int) -> None:
     scene = make_scene(dtype, channels)
     volume = np.concatenate([scene.z, scene.outside], axis=1)
     plan = gpu.upload_plan(scene.plan, stream=STREAM)
@@ -228,7 +258,7 @@ def test_guidance_equals_the_reference(device: FakeCupy, dtype: str, channels: i
     assert_stored(gpu.guidance_gradient(z, plan, stream=STREAM), want, dtype)
 
 
-def test_plans_are_made_from_tracks_as_on_the_host(device: FakeCupy) -> None:
+def test_plans_are_made_from_tracks_as_on_the_host(launched: list[str]) -> None:
     rng = np.random.default_rng(21)
     xy, visible = rng.uniform(0, 100, (5, 9, 2)).astype(np.float32), rng.random((5, 9)) > 0.1
     arguments = (xy, visible, np.arange(9), (9, 12, 13))
@@ -238,8 +268,8 @@ def test_plans_are_made_from_tracks_as_on_the_host(device: FakeCupy) -> None:
     )
     assert made.size == want.size
     assert made.reach == want.reach
-    assert np.array_equal(made.starts.host, want.starts.host)
-    assert np.array_equal(made.entries.host, want.entries.host)
+    assert np.array_equal(to_host(made.starts), to_host(want.starts))
+    assert np.array_equal(to_host(made.entries), to_host(want.entries))
 
 
 SHAPE = (5, 3, 7, 11)  # 1155 numbers: more than a row of lanes, not a whole number of any access
@@ -254,7 +284,7 @@ SHAPE = (5, 3, 7, 11)  # 1155 numbers: more than a row of lanes, not a whole num
     ],
 )
 def test_predict_clean_equals_the_reference(
-    device: FakeCupy, dtype: str, rescale: float, shape: tuple[int, ...]
+    launched: list[str], dtype: str, rescale: float, shape: tuple[int, ...]
 ) -> None:
     x, v, u = (stored(numbers(seed, shape), dtype) for seed in (22, 23, 24))
     factors = (0.8, 0.6, 0.9)
@@ -269,15 +299,15 @@ def test_predict_clean_equals_the_reference(
     assert_stored(clean, latent_reference.predict_clean(x, v, *factors)[0], dtype)
 
 
-def test_a_constant_output_is_not_rescaled(device: FakeCupy) -> None:
+def test_a_constant_output_is_not_rescaled(launched: list[str]) -> None:
     x, v = numbers(25, SHAPE), np.full(SHAPE, 0.25, np.float32)
     found = gpu.predict_clean(to_device(x), to_device(v), 0.8, 0.6, 1.0, to_device(v), 7.5, 0.7, stream=STREAM)
-    assert np.array_equal(found[1].host, v)
+    assert np.array_equal(to_host(found[1]), v)
 
 
 @every_type
 @pytest.mark.parametrize("given", [(), ("earlier",), ("noise", "gradient"), ("earlier", "noise", "gradient")])
-def test_sampler_step_equals_the_reference(device: FakeCupy, dtype: str, given: tuple[str, ...]) -> None:
+def test_sampler_step_equals_the_reference(launched: list[str], dtype: str, given: tuple[str, ...]) -> None:
     x, v, clean = (stored(numbers(seed, SHAPE), dtype) for seed in (26, 27, 28))
     terms = {name: stored(numbers(29 + n, SHAPE), dtype) for n, name in enumerate(given)}
     weights = (0.3, -0.2, 0.9, 0.1, 0.4, 1.1)
@@ -291,7 +321,9 @@ def test_sampler_step_equals_the_reference(device: FakeCupy, dtype: str, given: 
     ("parts", "rescale", "channels"),
     [("bare", 0.7, 4), ("noise", 0.0, 5), ("pull", 0.0, 3), ("all", 0.0, 4), ("all", 0.7, 5)],
 )
-def test_guided_step_equals_its_parts(device: FakeCupy, dtype: str, rescale: float, parts: str, channels: int) -> None:
+def test_guided_step_equals_its_parts(
+    launched: list[str], dtype: str, rescale: float, parts: str, channels: int
+) -> None:
     scene = make_scene(channels=channels)
     shape, (frames, *cells) = scene.z.shape, scene.z.shape[1:]
     x, earlier, base, known = (numbers(seed, shape) for seed in (40, 41, 42, 43))
@@ -322,11 +354,11 @@ def test_guided_step_equals_its_parts(device: FakeCupy, dtype: str, rescale: flo
     found = gpu.guided_step(to_device(x), to_device(v, dtype), **on_gpu, network=rows, stream=STREAM)
     for module in (latent_reference, latent_cpu):
         want = module.guided_step(x, v, **host, network=network)
-        assert np.array_equal(found[0].host, want[0])
-        assert np.array_equal(found[1].host, want[1])
+        assert np.array_equal(to_host(found[0]), want[0])
+        assert np.array_equal(to_host(found[1]), want[1])
         assert_stored(rows, network, dtype)
-    launched = [launch.kernel.rpartition("_")[0] for launch in device.launches]
-    assert launched == ["step_factor", "guided_step"] if rescale and parts != "bare" else launched == ["guided_step"]
+    stems = [name.rpartition("_")[0] for name in launched]
+    assert stems == (["step_factor", "guided_step"] if rescale and parts != "bare" else ["guided_step"])
 
 
 # ---------------------------------------------------------------- storage
@@ -382,21 +414,21 @@ def test_gpu_has_the_signature_of_its_twins(name: str) -> None:
     assert {p.name for p in more} <= {"stream", "out", "dtype"}
 
 
-def test_arrays_of_both_protocols_go_in_without_a_copy(device: FakeCupy) -> None:
+def test_arrays_of_both_protocols_go_in_without_a_copy(emulated: FakeCupy) -> None:
     field, by = numbers(60, (6, 8, 2)), numbers(61, (6, 8, 2))
     target = InterfaceArray(np.zeros((6, 8, 2), np.float32))
     result = gpu.shift(InterfaceArray(field), DlpackArray(by), stream=STREAM, out=target)
     assert result is target
     assert np.array_equal(target.host, reference.shift(field, by))
-    pointers = [int(a) for a in device.launches[0].arguments[:3]]
+    pointers = [int(a) for a in emulated.launches[0].arguments[:3]]
     assert pointers == [field.ctypes.data, by.ctypes.data, target.host.ctypes.data]
 
 
-def test_ops_choose_by_the_type_of_the_arrays(device: FakeCupy) -> None:
+def test_ops_choose_by_the_type_of_the_arrays(emulated: FakeCupy) -> None:
     field, by = numbers(62, (6, 8, 2)), numbers(63, (6, 8, 2))
     found = ops.shift(to_device(field), to_device(by), stream=STREAM)
     assert np.array_equal(found.host, ops.shift(field, by))
-    assert len(device.launches) == 1
+    assert len(emulated.launches) == 1
     noise = ops.normal_noise(1, 2, np.arange(3), 4, 4, 5, 6, implementation="gpu", stream=STREAM)
     assert np.array_equal(noise.host, ops.normal_noise(1, 2, np.arange(3), 4, 4, 5, 6))
     with pytest.raises(ValueError, match="stream: expected a CUDA stream"):
@@ -427,13 +459,13 @@ FIELD = np.zeros((6, 8, 2), np.float32)
         ((DlpackArray(FIELD, device=(1, 0)), to_device(FIELD)), "field: expected an array on a GPU"),
     ],
 )
-def test_bad_arrays_are_refused_before_a_launch(device: FakeCupy, arrays: tuple[Any, Any], message: str) -> None:
+def test_bad_arrays_are_refused_before_a_launch(emulated: FakeCupy, arrays: tuple[Any, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gpu.shift(*arrays, stream=STREAM)
-    assert device.launches == []
+    assert emulated.launches == []
 
 
-def test_what_a_step_cannot_do_is_refused(device: FakeCupy) -> None:
+def test_what_a_step_cannot_do_is_refused(emulated: FakeCupy) -> None:
     scene = make_scene()
     x = to_device(scene.z)
     plan = gpu.upload_plan(scene.plan, stream=STREAM)
@@ -452,4 +484,4 @@ def test_what_a_step_cannot_do_is_refused(device: FakeCupy) -> None:
             gpu.guided_step(x, x, **arguments, stream=STREAM)
     with pytest.raises(ValueError, match=r"(start|end): the plan points beyond its 16 frames"):
         gpu.guidance_gradient(x, plan, stream=STREAM)
-    assert device.launches == []
+    assert emulated.launches == []
