@@ -18,7 +18,13 @@ _REFUSED = _CONTROL | {"ConvInteger", "MatMulInteger"}
 _OF_SHAPES = {"Shape", "Size"}  # whose answers a static graph knows already
 _MAX_RANK_OF_WEIGHTS = {"Conv": 4, "ConvTranspose": 4}
 _SMALL = 64  # values of an initializer that may say what a shape is
-_SUMS = {"InstanceNormalization", "LayerNormalization", "GroupNormalization", "Softmax"}  # of float32, always
+_SUMS = {
+    "InstanceNormalization",
+    "LayerNormalization",
+    "GroupNormalization",
+    "Softmax",
+    "LogSoftmax",
+}  # of float32, always
 
 
 class ExportError(ValueError):

@@ -1,0 +1,139 @@
+"""The published video network: names, conditions, refusals, exports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'tgvc[export]'")
+
+from published_samples import CONTRACT, compare_with_torch, own_shapes, published_shapes, random_weights  # noqa: E402
+from tgvc.backends.spec import NetRecord, bind_shapes  # noqa: E402
+from tgvc_export.check import describe_file  # noqa: E402
+from tgvc_export.dynamicrafter.unet import UNet3D, UNetConfig, UNetGraph, split_context  # noqa: E402
+from tgvc_export.graph_rules import count_nodes, fix_specs  # noqa: E402
+from tgvc_export.onnx_file import export_module  # noqa: E402
+
+# Every kind of layer once or twice: transformers at the start and in the middle, a change of size each way, blocks that
+# change width or not; tracing takes time with every layer
+SMALL: dict[str, Any] = {
+    "model_channels": 32,
+    "channel_mult": (1, 2),
+    "num_res_blocks": 0,
+    "attention_resolutions": (),
+    "num_head_channels": 8,
+    "context_dim": 24,
+}
+ATTENTIONS = 3 + 2 * 2  # of a spatial transformer, which asks three times, and of two temporal ones
+SIZES = {"B": 2, "T": 3, "M": 5, "h": 4, "w": 10}
+
+
+def small_unet() -> UNetGraph:
+    torch.manual_seed(4)
+    module = random_weights(UNetGraph(UNet3D(**SMALL)))
+    assert isinstance(module, UNetGraph)
+    return module
+
+
+def example(**lengths: int) -> Mapping[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(sum(lengths.values()))
+    b, t, m, h, w = (lengths[symbol] for symbol in "BTMhw")
+    return {
+        "x": torch.randn(b, 8, t, h, w, generator=generator),
+        "t": torch.randint(0, 1000, (b,), generator=generator).float(),
+        "fs": torch.randint(1, 31, (b,), generator=generator).float(),
+        "text": torch.randn(b, 77, 24, generator=generator),
+        "image": torch.randn(b, t, m, 24, generator=generator),
+    }
+
+
+def export_unet(folder: Path, module: UNetGraph, **options: Any) -> NetRecord:
+    given, (inputs, outputs) = example(**SIZES), CONTRACT["unet"]
+    path = folder / "unet.onnx"
+    export_module(module, given, inputs, outputs, path, **options)
+    if options.get("static"):
+        lengths = bind_shapes(inputs, {name: tuple(value.shape) for name, value in given.items()})
+        inputs, outputs = fix_specs(inputs, lengths), fix_specs(outputs, lengths)
+    return describe_file("unet", path, (inputs, outputs))
+
+
+def engine_size(record: NetRecord) -> int:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install 'tgvc[tensorrt-rtx]'")
+    from tgvc_export.trt import CAPABILITIES, build_engine
+
+    profile = {"B": (1, 2, 2), "T": (2, 3, 16), "M": (5, 5, 16), "h": (4, 4, 8), "w": (4, 10, 16)}
+    return len(build_engine(record, CAPABILITIES, profile))
+
+
+def test_names_and_shapes_of_the_video_network_are_those_of_the_published_file() -> None:
+    with torch.device("meta"):
+        module = UNet3D()
+    assert own_shapes(module) == published_shapes("dynamicrafter_unet")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"use_relative_position": True}, "use_relative_position=True: expected False"),
+        ({"num_heads": 8}, "unknown options num_heads"),
+        ({"model_channels": 40}, "level 0 has 40 channels"),
+    ],
+)
+def test_options_of_another_video_network_are_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        UNetConfig.from_options(options)
+
+
+def test_every_frame_has_its_own_picture_tokens_only_where_there_are_sixteen_for_each() -> None:
+    context = torch.arange(2 * (77 + 32) * 3.0).reshape(2, 77 + 32, 3)
+    text, own = split_context(context, 2)
+    assert torch.equal(text, context[:, :77])
+    assert torch.equal(own[:, 1], context[:, 77 + 16 :])
+    _, shared = split_context(context, 3)
+    assert shared.shape == (2, 3, 32, 3)
+    assert torch.equal(shared[:, 0], shared[:, 2])
+
+
+def test_no_frame_rate_is_the_default_one() -> None:
+    unet = small_unet().unet
+    given = example(**SIZES)
+    x, context = given["x"], torch.cat([given["text"], given["image"][:, 0]], dim=1)
+    steps = torch.tensor([10, 900])
+    with torch.no_grad():
+        default = unet(x, steps, context)
+        assert torch.equal(default, unet(x, steps, context, torch.tensor([24, 24])))
+        assert not torch.allclose(default, unet(x, steps, context, torch.tensor([5, 5])), atol=1e-4)
+
+
+def test_the_network_takes_every_size_after_one_export_and_builds_for_gpus(tmp_path: Path) -> None:
+    module = small_unet()
+    record = export_unet(tmp_path, module, precision="fp32")
+    others = {"B": 1, "T": 5, "M": 3, "h": 8, "w": 4}, {"B": 3, "T": 2, "M": 16, "h": 6, "w": 4}
+    errors = compare_with_torch(record, module, [example(**sizes) for sizes in (SIZES, *others)])
+    assert errors["max_abs"] < 1e-4  # the tolerance of the reference tensors
+    assert engine_size(record) > 100_000
+
+
+def test_the_network_of_one_size_in_halves_asks_for_no_shape_and_builds_for_gpus(tmp_path: Path) -> None:
+    module = small_unet()
+    record = export_unet(tmp_path, module, precision="fp16", static=True)
+    # 11 bits of a half, some 50 roundings one after the other; with norms in halves it would be ten times that
+    assert compare_with_torch(record, module, [example(**SIZES)])["relative_rms"] < 1e-2
+    nodes = count_nodes(onnx.load(record.path))
+    assert not {"Shape", "If", "Loop", "Attention"} & set(nodes)
+    assert nodes["Softmax"] == ATTENTIONS
+    assert engine_size(record) > 100_000
+
+
+def test_at_opset_23_every_attention_is_one_node(tmp_path: Path) -> None:
+    module = small_unet()
+    record = export_unet(tmp_path, module, precision="fp16", static=True, opset=23)
+    nodes = count_nodes(onnx.load(record.path))
+    assert nodes["Attention"] == ATTENTIONS
+    assert "Softmax" not in nodes
+    assert compare_with_torch(record, module, [example(**SIZES)])["relative_rms"] < 1e-2  # as above
