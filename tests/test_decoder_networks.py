@@ -52,6 +52,15 @@ def test_the_same_stream_is_painted_by_either_generator(stream: Path, folder: st
     assert not any(np.array_equal(a, b) for a, b in zip(warp, latent, strict=True))
 
 
+def test_cutting_a_stream_changes_no_painted_frame(stream: Path, folder: str, tmp_path: Path) -> None:
+    whole = decode(stream, generator="latent", bundle=folder)
+    fps = tgvc.info(stream)["fps"]
+    tgvc.trim(stream, tmp_path / "cut.tgvc", start=6 / fps, end=12 / fps)  # the first group is dropped
+    part = decode(tmp_path / "cut.tgvc", generator="latent", bundle=folder)
+    assert len(part) == 6
+    assert all(np.array_equal(a, b) for a, b in zip(part, whole[6:12], strict=True))
+
+
 def test_a_part_is_the_same_frames_as_in_the_whole(stream: Path, folder: str) -> None:
     whole = decode(stream, generator="latent", bundle=folder)
     part = list(tgvc.decode_frames(stream, generator="latent", bundle=folder, start=0.2, end=0.44))
