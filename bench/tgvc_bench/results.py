@@ -32,8 +32,6 @@ What to keep in mind:
   no stream for foliage at a third of the size.
 - `tof` (motion of the output against the source's) and `flicker` are not among the six. We are level with
   SVT-AV1 in them on average and worse on some clips.
-- The ablation of t03, t05, t07, t08, t10 and t11 was made with an earlier encoder, in which a trajectory reached
-  70 px, not 32, and key frames were evenly spaced; the field `code` tells them apart.
 - Gradient energy of the weight-free picture stays far below the source's 1: it is soft. See the generators
   below.
 
