@@ -90,7 +90,7 @@ def correlate_columns(
         (K, T, hidden), in the type of the weights.
     """
     kind, side = bias.dtype, len(columns)
-    # coordinates in halves would be off by a sixteenth of a cell: sampling stays in float32
+    # halves would round coordinates to sixteenths of a cell: sampling stays in float32
     level, grid = level.float(), patch_grid(coords, side, level.shape[-1], level.shape[-2])
     wanted = support.to(kind).transpose(1, 2)
     hidden = bias
