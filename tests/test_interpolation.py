@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,10 +11,14 @@ import pytest
 
 from conftest import MakePicture
 from interpolation_samples import CONSTANTS, KnownNetworks, changed
+from test_bundle_kinds import write
+from tgvc.backends.spec import TensorSpec
 from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import make_schedule
 from tgvc.errors import ConfigError
+from tgvc.models.bundle import load_bundle
 from tgvc.models.clip_text import tokenise_prompts
+from tgvc.models.interpolation import InterpolationNetworks
 from tgvc.models.rgb import from_rgb, to_rgb
 from tgvc.overlap import StageClock
 from tgvc.synthesis.group import DecodedGroup
@@ -347,6 +353,31 @@ def test_trajectories_of_the_stream_reach_the_sampler() -> None:
     changes = [np.abs(a.astype(int) - b.astype(int)).max() for a, b in zip(*results, strict=True)]
     assert changes[0] == changes[-1] == 0
     assert max(changes) > 3
+
+
+@pytest.mark.parametrize("batch", [1, 2, "B"])
+def test_a_unet_made_for_one_run_is_called_twice(batch: int | str, tmp_path: Path) -> None:
+    bundle = load_bundle(write(tmp_path / "made", CONSTANTS))
+    calls: list[int] = []
+
+    class Doubling:
+        record = replace(bundle.nets["unet"], inputs=(TensorSpec("x", "float32", (batch, 8, "T", "h", "w")),))
+
+        def run(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+            calls.append(len(inputs["x"]))
+            assert {len(value) for value in inputs.values()} == {len(inputs["x"])}
+            return {"v": 2 * inputs["x"][:, :4]}
+
+    class OneNet:
+        def load(self, record: object) -> Doubling:
+            return Doubling()
+
+    nets = InterpolationNetworks(bundle, OneNet())  # type: ignore[arg-type]
+    x = np.arange(2 * 8 * 3 * 4, dtype=np.float32).reshape(2, 8, 3, 2, 2)
+    given = np.zeros((2, 1), np.float32)
+    v = nets.predict(x, given[:, 0], given[:, 0], given, given)
+    assert np.array_equal(v, 2 * x[:, :4])
+    assert calls == ([1, 1] if batch == 1 else [2])
 
 
 def test_facts_say_what_ran() -> None:

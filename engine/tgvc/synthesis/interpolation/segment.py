@@ -97,7 +97,12 @@ class SegmentSampler:
             return None
         first, steps = segment.ends[:, 0], self._schedule.steps
         guidance = Guidance(
-            [segment.course], stage.window, first.shape[1:], outside={0: first} if turn else {}, parity=self._parity
+            [segment.course],
+            stage.window,
+            (first.shape[1], first.shape[2]),
+            outside={0: first} if turn else {},
+            cell=self._calls.constants.cell_px,
+            parity=self._parity,
         )
 
         def correct(x0: FloatArray, i: int) -> FloatArray | None:
