@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import tarfile
 from pathlib import Path
 
 import cv2
@@ -188,9 +190,19 @@ def test_a_pack_stays_under_its_limit(data, tmp_path):
     target = tmp_path / "pack.tar"
     pack.pack_training(root, [], [], [], target, limit=1 << 30)
     limit = target.stat().st_size + 300_000
+    large, small = tmp_path / "large.mp4", tmp_path / "small.mp4"
+    large.write_bytes(bytes(280_000))
+    small.write_bytes(bytes(1000))
+    assert pack.pack_training(root, [large, small], [photo] * 50, [], target, limit)[0] == 1  # half for photographs
     clips, photos = pack.pack_training(root, [], [photo] * 50, [], target, limit)
     assert clips == 0
     assert 0 < photos < 50
+    with tarfile.open(target) as tar:
+        tar.extractall(tmp_path / "unpacked", filter="data")
+    listed = prepare.allowed_files(tmp_path / "unpacked" / "photos" / "MANIFEST.tsv")
+    assert len(listed) == photos
+    script = (tmp_path / "unpacked" / "train.sh").read_text()
+    assert subprocess.run(["sh", "-n"], input=script, text=True, check=False).returncode == 0
     assert target.stat().st_size <= limit
     with pytest.raises(ValueError, match="expected at most 1000"):
         pack.pack_training(root, [], [photo], [], target, limit=1000)
