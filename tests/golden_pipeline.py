@@ -32,8 +32,23 @@ from tgvc_export.openclip.image import ImageConfig, ImageTower
 from tgvc_export.openclip.text import TextConfig, TextTower
 
 VOCABULARY = os.environ.get("TGVC_VOCABULARY")
-# Words that are one token each, so that the usual prompt needs no vocabulary
-_WORDS = {"a": 320, "at": 536, "boat": 4440, "fishing": 4935, "is": 533, "man": 786, "on": 525, "sunset": 3424}
+# Words that are one token each, so that plain prompts need no vocabulary
+_TABLE = """
+a:320 an:550 and:537 are:631 around:1630 at:536 ball:1069 beach:2117 bear:4298 bike:3701 bird:3329 black:1449
+blue:1746 boat:4440 boy:1876 bridge:2465 brown:2866 bus:2840 by:638 camera:3934 car:1615 cat:2368 child:2913
+city:1305 close:2660 cloud:3887 clouds:6244 cooking:6283 crowd:4570 dance:2724 dancing:6226 day:575 dog:1929
+down:1136 driving:4161 eating:4371 falling:7293 field:1570 fire:1769 fish:2759 fishing:4935 flower:4055
+flowers:4023 flying:4610 food:1559 forest:4167 front:2184 girl:1611 grass:5922 green:1901 hand:2463 her:899
+his:787 holding:5050 horse:4558 horses:8809 house:1212 in:530 into:1095 is:533 it:585 jumping:11476 kitchen:4485
+lake:2553 lamp:10725 landscape:5727 light:1395 looking:1312 man:786 men:1656 mountain:3965 mountains:5873
+moving:3584 near:2252 night:930 ocean:4918 of:539 on:525 orange:4287 over:962 park:1452 people:1047 person:2533
+plane:5363 playing:1629 rain:2443 red:736 riding:6765 river:2473 road:1759 robot:8797 room:1530 running:2761
+sailing:11003 sand:5094 sea:2102 shore:5928 sitting:4919 sky:2390 smiling:9200 snow:2583 standing:2862
+street:2012 sun:2176 sunrise:5610 sunset:3424 swimming:7411 table:2175 talking:2578 the:518 through:1417
+time:788 to:531 train:3231 tree:2677 trees:4682 two:1237 up:705 view:1093 walking:3941 water:1573 waves:7882
+white:1579 wind:3630 window:4879 with:593 woman:2308 women:1507 yellow:4481 young:1888
+"""
+_WORDS = {word: int(number) for word, _, number in (pair.partition(":") for pair in _TABLE.split())}
 
 
 @dataclass(frozen=True, eq=False)
