@@ -62,11 +62,10 @@ BuildBlock: TypeAlias = Callable[[str, Arrays], RunBlock]
 
 @dataclass
 class Registry:
-    """What the modules offer; ``absent`` are those that are not there."""
+    """What the modules offer."""
 
     runners: dict[str, Run] = field(default_factory=dict)
     blocks: dict[str, BuildBlock] = field(default_factory=dict)
-    absent: list[str] = field(default_factory=list)
 
 
 @cache
@@ -74,9 +73,6 @@ def registry() -> Registry:
     """The kinds and blocks of all modules; two that claim the same one are an error."""
     found = Registry()
     for name in MODULES:
-        if importlib.util.find_spec(name) is None:
-            found.absent.append(name)
-            continue
         module = importlib.import_module(name)
         for known, new in ((found.runners, module.RUNNERS), (found.blocks, getattr(module, "BLOCKS", {}))):
             if twice := set(known) & set(new):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,10 @@ import pytest
 from golden import (
     FOLDER,
     Comparison,
-    block_builder,
     block_names,
     compare,
     golden_files,
     read_meta,
-    registry,
     run_block,
     run_file,
     tolerance,
@@ -44,10 +43,18 @@ def _check(outputs: dict[str, Comparison]) -> None:
 @pytest.mark.parametrize(("path", "block"), _cases(), ids=_name)
 def test_reference_tensors_are_met_within_their_tolerance(path: Path, block: str) -> None:
     meta = read_meta(path)
-    known = block_builder(block) if block else registry().runners.get(meta["kind"])
-    if known is None and registry().absent:
-        pytest.skip(f"{block or meta['kind']}: {', '.join(registry().absent)} not there")
     _check(run_block(path, meta, block) if block else run_file(path, meta))
+
+
+def test_a_file_of_a_kind_that_nobody_runs_fails_and_is_named(tmp_path: Path) -> None:
+    described = {"kind": "mystery", "calls": {}, "params": {}}
+    path = tmp_path / "mystery.npz"
+    np.savez(path, meta=np.frombuffer(json.dumps(described).encode(), np.uint8), **{"in.x": np.zeros(1)})
+    assert read_meta(path) == described
+    with pytest.raises(LookupError, match="no module runs kind mystery"):
+        run_file(path, read_meta(path))
+    with pytest.raises(LookupError, match="no module builds block mystery"):
+        run_block(path, read_meta(path), "mystery")
 
 
 def test_a_tolerance_is_the_floor_of_the_kind_or_five_times_the_noise() -> None:
