@@ -239,9 +239,8 @@ def _missing_nvrtc() -> str:
 @pytest.mark.skipif(_missing_nvrtc() != "", reason=_missing_nvrtc() or "nvrtc")
 @pytest.mark.parametrize("unit", sources.UNITS)
 def test_every_unit_passes_through_nvrtc(unit: str) -> None:
-    # the oldest and the newest; the build compiles for all of them
-    for architecture in (binaries.ARCHITECTURES[0], binaries.ARCHITECTURES[-1]):
-        assert nvrtc.compile_text(sources.unit_text(unit), architecture, unit)[:4] == b"\x7fELF"
+    # the oldest; nvcc compiles for all of them in test_gpu_build
+    assert nvrtc.compile_text(sources.unit_text(unit), binaries.ARCHITECTURES[0], unit)[:4] == b"\x7fELF"
 
 
 @pytest.mark.skipif(_missing_nvrtc() != "", reason=_missing_nvrtc() or "nvrtc")

@@ -1,1 +1,1 @@
-"""Hot loops of the codec: a NumPy reference and a Numba twin of the same name."""
+"""Hot loops of the codec: a NumPy reference, a Numba twin and a CUDA twin of the same name. See docs/kernels.md."""
