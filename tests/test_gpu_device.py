@@ -6,6 +6,7 @@ import ctypes
 import inspect
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,6 +113,17 @@ def test_a_missing_or_old_cupy_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "cupy", old)
     with pytest.raises(GpuUnavailableError, match=r"CuPy 12\.0 is too old"):
         device_runtime.find_runtime.__wrapped__(0)
+
+
+def test_a_runtime_is_made_once_and_takes_binaries(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(device_runtime, "device_capability", lambda device: (9, device))
+    stream = SimpleNamespace(from_external=None)
+    monkeypatch.setitem(sys.modules, "cupy", SimpleNamespace(cuda=SimpleNamespace(Stream=stream), __version__="14.0"))
+    monkeypatch.setattr(device_runtime, "find_runtime", cache(device_runtime.find_runtime.__wrapped__))
+    device_runtime.use_binaries(tmp_path, 1)
+    assert device_runtime.find_runtime(1).binaries == tmp_path
+    assert device_runtime.find_runtime(1).capability == (9, 1)
+    assert device_runtime.find_runtime(0).binaries is None
 
 
 # ---------------------------------------------------------------- arrays and streams

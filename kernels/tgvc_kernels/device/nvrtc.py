@@ -23,9 +23,7 @@ def open_nvrtc() -> ctypes.CDLL:
         GpuUnavailableError: it is not found.
     """
     if sys.platform == "win32":
-        raise GpuUnavailableError(
-            "nvrtc: kernels are compiled on Linux only; give compiled ones to Runtime(binaries=...)"
-        )
+        raise GpuUnavailableError("nvrtc: kernels are compiled on Linux only; see use_binaries for compiled ones")
     for path in [*_wheels(), *_NAMES]:
         try:
             # from a wheel it does not find its other half by itself

@@ -108,3 +108,12 @@ def find_runtime(device: int = 0) -> Runtime:
     if not hasattr(cupy.cuda.Stream, "from_external"):
         raise GpuUnavailableError(f"gpu: CuPy {cupy.__version__} is too old: pip install 'cupy-cuda13x>=14'")
     return Runtime(cupy, device, capability)
+
+
+def use_binaries(folder: Path | None, device: int = 0) -> None:
+    """Look for compiled units in a folder that `binaries.ship_binaries` filled, before compiling; None: no longer.
+
+    Raises:
+        GpuUnavailableError: as `find_runtime`.
+    """
+    find_runtime(device).binaries = folder
