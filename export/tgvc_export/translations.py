@@ -1,6 +1,6 @@
 """How some operators of torch become nodes, where the exporter's own way is long, asks for shapes or sums in halves.
 
-The nodes are those of opset 20, which opset 23 has too.
+The nodes are those of opset 20, which opset 23 has too, but for attention as one node.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from tgvc_export.operators import translate_sample_grid
 
 
 def translation_table(opset: int) -> Mapping[Any, Callable[..., Any]]:
-    """Translations by operator, for ``torch.onnx.export``; from opset 23 on attention is left to be one node."""
+    """Translations by operator, for ``torch.onnx.export``; from opset 23 on attention is one node."""
     aten: Any = torch.ops.aten
-    table: dict[Any, Callable[..., Any]] = {
+    return {
         aten.group_norm.default: translate_group_norm,
         aten.softmax.int: translate_softmax,
+        aten.scaled_dot_product_attention.default: translate_attention if opset < 23 else translate_attention_whole,
         torch.ops.tgvc.sample_grid.default: translate_sample_grid,
     }
-    if opset < 23:
-        table[aten.scaled_dot_product_attention.default] = translate_attention
-    return table
 
 
 def translate_group_norm(
@@ -70,8 +68,7 @@ def translate_attention(
     """softmax(scale q k^T + mask) v of (..., L, D); the scale comes first, so that halves do not overflow."""
     from onnxscript import opset20 as op
 
-    if dropout_p or is_causal or enable_gqa:
-        raise ValueError("attention with dropout, an implied causal mask or grouped heads: give a mask instead")
+    _refuse_other_attention(dropout_p, is_causal, enable_gqa)
     rank, width = len(query.shape), query.shape[-1]
     if not isinstance(width, int):
         raise ValueError("attention whose head width is free")
@@ -85,3 +82,37 @@ def translate_attention(
         scores = op.Add(scores, op.Cast(attn_mask, to=TensorProto.FLOAT) if half else attn_mask)
     weights = op.Softmax(scores, axis=-1)
     return op.MatMul(op.Cast(weights, to=TensorProto.FLOAT16) if half else weights, value)
+
+
+def translate_attention_whole(
+    query: Any,
+    key: Any,
+    value: Any,
+    attn_mask: Any = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:
+    """As `translate_attention`, one node on (N, heads, L, D), or (N, L, D) as one head.
+
+    In which type it takes its softmax is not said: runtimes for GPUs take it in float32 in any case, and some refuse to
+    be told.
+    """
+    from onnxscript import opset23 as op
+
+    _refuse_other_attention(dropout_p, is_causal, enable_gqa)
+    rank = len(query.shape)
+    if rank not in (3, 4):
+        raise ValueError(f"attention of {rank} axes: expected 3 or 4")
+    given = [query, key, value]
+    axis = op.Constant(value_ints=[1])
+    if rank == 3:
+        given = [op.Unsqueeze(each, axis) for each in given]
+    y, *_ = op.Attention(*given, attn_mask, scale=scale)
+    return op.Squeeze(y, axis) if rank == 3 else y
+
+
+def _refuse_other_attention(dropout: float, causal: bool, grouped: bool) -> None:
+    if dropout or causal or grouped:
+        raise ValueError("attention with dropout, an implied causal mask or grouped heads: give a mask instead")
