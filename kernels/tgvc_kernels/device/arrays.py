@@ -15,6 +15,7 @@ import numpy as np
 
 _GPU = (2, 13)  # DLDeviceType: CUDA, CUDA managed
 _KINDS = {0: "int", 1: "uint", 2: "float", 4: "bfloat", 6: "bool"}  # DLDataTypeCode
+_HOST = (np.ndarray, np.generic, int, float, str, bytes, tuple, list, type(None))  # most arguments: decided at once
 _LEGACY_STREAM = 1  # what DLPack calls the default stream
 
 
@@ -54,7 +55,7 @@ class _Tensor(ctypes.Structure):
 
 def on_device(array: Any) -> bool:
     """Whether an object is an array on a GPU; asks nothing of any GPU library."""
-    if isinstance(array, np.ndarray | np.generic | int | float | str | bytes | tuple | list | None):
+    if isinstance(array, _HOST):
         return False
     if hasattr(array, "__dlpack_device__"):
         return int(array.__dlpack_device__()[0]) in _GPU
