@@ -142,7 +142,7 @@ class DecoderConfig:
     )
     grain: float | None = option(
         None,
-        "share of the source's fine texture that the latent generator makes up for with noise; default: 0.6",
+        "share of the source's fine texture that the latent generator makes up for with noise; default: 0.8",
         minimum=0.0,
         maximum=1.0,
     )

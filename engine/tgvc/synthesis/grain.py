@@ -15,7 +15,7 @@ import numpy as np
 from tgvc.bitstream.group import TEXTURE_FRAMES
 from tgvc.types import FloatArray, Picture, picture_planes
 
-SHARE = 0.6  # of the source's energy, by default: more of it looks livelier and costs fidelity
+SHARE = 0.8  # of the source's energy, by default: the rest would cost more fidelity than it gains likeness
 TRAINED_SHARE = 0.5  # that networks were told to aim at
 PHASES = ((0, 0), (0, 1), (1, 0), (1, 1))  # (row, column) in a block of 2 x 2 px
 _BINOMIAL = np.array([1, 4, 6, 4, 1], np.float32) / np.float32(16)
@@ -68,28 +68,34 @@ def read_texture(levels: bytes, frames: int) -> FloatArray | None:
     return np.asarray(2.0 ** (level / _LEVELS_PER_OCTAVE + _LOWEST), np.float32)
 
 
-def add_grain(planes: FloatArray, lack: FloatArray, white: FloatArray, energy: float | None, share: float) -> None:
-    """Add to the luma of a picture the texture that it lacks.
+def add_grain(planes: FloatArray, lack: FloatArray, white: FloatArray, energy: FloatArray | None, share: float) -> None:
+    """Add to the luma of neighbouring frames the texture that they lack.
+
+    Frames between key pictures are softer than these, and those more than the energy of a scene changes within a few
+    frames. So the frames given together get the same amount: texture that came and went with every key would flicker.
 
     Args:
-        planes: float32 (6, H/2, W/2) in -1..1, changed in place.
-        lack: float32 (H/2, W/2), energy of the finest octave that a network misses, in the units of the planes.
-        white: float32 (4, H/2, W/2), standard normal noise.
-        energy: of the source's finest octave, squared grey levels; None: not known, the network's word is taken.
-        share: of that energy which the picture is to have.
+        planes: float32 (N, 6, H/2, W/2) in -1..1, changed in place.
+        lack: float32 (N, 1, H/2, W/2), energy of the finest octave that a network misses, in the units of the planes.
+        white: float32 (N, 4, H/2, W/2), standard normal noise.
+        energy: float32 (N,) of the source's finest octave, squared grey levels; None: not known, the network's word is
+            taken.
+        share: of that energy which the pictures are to have.
     """
-    missing = lack * _HALF_RANGE**2
+    missing = lack[:, 0] * _HALF_RANGE**2
     if energy is None:
         missing = missing * np.float32(share / TRAINED_SHARE)
     else:
-        wanted = share * energy - _energy(_join(planes[:4]) * _HALF_RANGE)
+        had = np.mean([_energy(_join(picture[:4]) * _HALF_RANGE) for picture in planes])
+        wanted = share * float(energy.mean()) - float(had)
         if wanted <= 0:
             return
         missing = missing * np.float32(min(wanted / max(float(missing.mean()), 1e-6), _MOST))
-    texture = fine_octave(_join(white)) * (1 / (_TWICE * _HALF_RANGE))
-    strength = np.sqrt(missing)
-    for plane, (row, column) in zip(planes, PHASES, strict=False):
-        plane += strength * texture[row::2, column::2]
+    for picture, amount, noise in zip(planes, missing, white, strict=True):
+        texture = fine_octave(_join(noise)) * (1 / (_TWICE * _HALF_RANGE))
+        strength = np.sqrt(amount)
+        for plane, (row, column) in zip(picture, PHASES, strict=False):
+            plane += strength * texture[row::2, column::2]
 
 
 def _energy(luma: FloatArray) -> float:

@@ -180,11 +180,8 @@ class LatentGenerator:
                         given = pack_planes(piece.pictures[part])
                         planes, lack = self._nets.decode(piece.latents[part], given)
                     with clock.measure("grain"):
-                        for frame, out, amount, noise in zip(
-                            piece.frames[part], planes, lack, piece.grain[part], strict=True
-                        ):
-                            energy = None if group.texture is None else float(group.texture[frame])
-                            add_grain(out, amount[0], noise, energy, share)
+                        energy = None if group.texture is None else group.texture[list(piece.frames[part])]
+                        add_grain(planes, lack, piece.grain[part], energy, share)
                         pictures = unpack_planes(planes)
                     yield pictures
 
