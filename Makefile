@@ -6,6 +6,8 @@ BPP ?= 0.005
 EFFORT ?= 2
 FRAMES ?= 240
 VIDEO ?=
+# PyTorch without the 2.5 GB of CUDA libraries: make test TORCH_INDEX="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_INDEX ?=
 
 python := $(VENV)/bin/python
 pip := $(python) -m pip install --quiet --disable-pip-version-check
@@ -32,6 +34,7 @@ $(run_stamp): pyproject.toml | $(python)
 	@touch $@
 
 $(dev_stamp): pyproject.toml | $(python)
+	$(pip) torch==2.13.0 $(TORCH_INDEX)
 	$(pip) -e ".[dev]"
 	@touch $(run_stamp) $@
 
@@ -41,7 +44,7 @@ demo: $(run_stamp)
 
 test: ## lint, types and all tests
 test: lint
-	$(python) -m pytest -n 2
+	OMP_NUM_THREADS=1 $(python) -m pytest -n 2
 
 lint: ## style and types
 lint: $(dev_stamp)
