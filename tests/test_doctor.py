@@ -114,7 +114,8 @@ def test_backends_and_bundles_are_told_with_what_they_lack(monkeypatch: pytest.M
     assert "no manifest.json" in found["runs"]["generator latent"]
     assert found["runs"]["generator warp"] == ""
     rows = doctor.doctor_rows(found)
-    assert ("bundle", "nano 1, 0.0 MB, verified") in rows
+    assert ("bundle", f"nano 1, 0.0 MB, verified; {bundles['nano']['memory']}") in rows
+    assert bundles["nano"]["memory"].startswith("decoding 512x320 takes about ")
     assert ("bundle", f"not here: {bundles['gone']['fault']}") in rows
     assert any(name == "backend" and text.endswith("with CPUExecutionProvider") for name, text in rows)
 

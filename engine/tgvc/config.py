@@ -95,6 +95,7 @@ class EncoderConfig:
     backend: str | None = option(
         None, "what runs these networks; auto: the fastest that runs here, which is the default", choices=BACKENDS
     )
+    ignore_memory: bool = option(False, "start even where the networks are estimated to need more memory than there is")
 
     def __post_init__(self) -> None:
         _check_limits(self)
@@ -213,6 +214,7 @@ class DecoderConfig:
     end: float | None = option(
         None, "moment before which the last frame shown begins, seconds", minimum=0.0, maximum=1e9
     )
+    ignore_memory: bool = option(False, "start even where the networks are estimated to need more memory than there is")
     restore_size: bool = option(False, "scale the output back to the size of the source")
     threads: int = option(2, "frames rendered at once", minimum=1, maximum=64)
 

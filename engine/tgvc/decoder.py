@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tgvc.bitstream.container import Group, Header, Reader
 from tgvc.bitstream.motion import anchor_grid
@@ -27,6 +27,12 @@ from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
 from tgvc.video.reader import TimedPicture
 from tgvc.video.writer import VideoWriter
+
+if TYPE_CHECKING:
+    from tgvc.backends.base import Backend
+    from tgvc.models.bundle import ModelBundle
+
+OpenNetworks: TypeAlias = "tuple[ModelBundle, Backend]"
 
 
 @dataclass
@@ -66,7 +72,8 @@ class Decoder:
             BackendError: the backend does not run here, or does not take the bundle.
         """
         self.config = config or DecoderConfig()
-        self._generator = make_generator(self.config)
+        self._networks = open_networks(self.config)
+        self._generator = make_generator(self.config, self._networks)
 
     def decode(self, source: Any, target: Any, on_progress: OnProgress | None = None) -> DecodeReport:
         """Decode a stream into a video file, a folder of pictures or a pipe.
@@ -112,6 +119,8 @@ class Decoder:
         self, reader: Reader, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[TimedPicture]:
         """Frames inside the asked range: groups are parsed ahead, painted, and cut to what is shown."""
+        if self._networks is not None:
+            check_memory(self.config, self._networks, (reader.header.width, reader.header.height))
         start = moment(self.config.start or 0.0)
         end = None if self.config.end is None else moment(self.config.end)
         parsing = self._parse(reader, clock)
@@ -141,22 +150,36 @@ class Decoder:
                 yield times, group.hide_head, decode_group(group, reader.header, clock)
 
 
-def make_generator(config: DecoderConfig) -> GroupGenerator:
-    """The generator that a configuration asks for, ready to paint."""
+def open_networks(config: DecoderConfig) -> OpenNetworks | None:
+    """The bundle and the backend that a configuration asks for; None where it asks for neither."""
     if config.generator == "warp":
-        return WarpGroups(config.threads)
+        return None
     # what only networks need is imported where there are some
     from tgvc.backends.base import AUTO, load_backend
     from tgvc.models.bundle import load_bundle
-    from tgvc.models.constants import INTERPOLATION
-    from tgvc.models.nets import Networks
-    from tgvc.synthesis.interpolation.setup import check_kind, make_interpolation
-    from tgvc.synthesis.latent import LatentGenerator, LatentOptions
-    from tgvc.synthesis.restored import RestoredKeys
+    from tgvc.synthesis.interpolation.setup import check_kind
 
     bundle = load_bundle(config.bundle or "nano")
     check_kind(config, bundle)
-    backend = load_backend(config.backend or AUTO, threads=config.threads)
+    return bundle, load_backend(config.backend or AUTO, threads=config.threads)
+
+
+def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) -> GroupGenerator:
+    """The generator that a configuration asks for, ready to paint.
+
+    Args:
+        config: of the decoder.
+        networks: as `open_networks` gives them; opened here if None.
+    """
+    bundle, backend = networks or open_networks(config) or (None, None)
+    if bundle is None or backend is None:
+        return WarpGroups(config.threads)
+    from tgvc.models.constants import INTERPOLATION
+    from tgvc.models.nets import Networks
+    from tgvc.synthesis.interpolation.setup import make_interpolation
+    from tgvc.synthesis.latent import LatentGenerator, LatentOptions
+    from tgvc.synthesis.restored import RestoredKeys
+
     if bundle.kind == INTERPOLATION:
         return make_interpolation(config, bundle, backend)
     nets = Networks(bundle, backend)
@@ -172,6 +195,20 @@ def make_generator(config: DecoderConfig) -> GroupGenerator:
     )
     painter = LatentGenerator(nets, options)
     return RestoredKeys(painter) if config.paint == "keys" else painter
+
+
+def check_memory(config: DecoderConfig, networks: OpenNetworks, size: tuple[int, int]) -> None:
+    """Refuse pictures for which the networks will find no memory.
+
+    Raises:
+        ConfigError: how much is needed and how much there is.
+    """
+    from tgvc.models.footprint import check_fit, decoding_footprint
+
+    bundle, backend = networks
+    runs = 1 if config.cfg == 1.0 else 2
+    footprint = decoding_footprint(bundle, size, runs=runs, on_device=backend.name != "onnxruntime")
+    check_fit(footprint, ignore=config.ignore_memory)
 
 
 def decode_group(group: Group, header: Header, clock: StageClock) -> DecodedGroup:

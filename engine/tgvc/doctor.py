@@ -7,6 +7,7 @@ import importlib
 import os
 import platform
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -18,7 +19,10 @@ from tgvc import __version__
 from tgvc.backends.base import BACKENDS, load_backend
 from tgvc.config import DecoderConfig
 from tgvc.errors import BackendError, BundleError
-from tgvc.models.bundle import EMBEDDED, load_bundle
+from tgvc.memory import available_memory
+from tgvc.models.bundle import EMBEDDED, ModelBundle, load_bundle
+from tgvc.models.constants import TRACKER
+from tgvc.models.footprint import decoding_footprint, describe_bytes, tracking_footprint
 from tgvc.types import Picture, join_planes, still_motion
 
 # name -> module
@@ -26,31 +30,36 @@ _REQUIRED = {"numpy": "numpy", "av": "av", "opencv": "cv2", "numba": "numba", "p
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 _CODECS = {"libsvtav1": "w", "libdav1d": "r", "libx264": "w", "libvpx-vp9": "w"}  # libav's name -> reads or writes
 _SIZE = (512, 320)
+_SAMPLES = 65536  # points x frames of one run of a tracker
 _LENGTH = 17  # frames of a measured segment: its flow is found once for fifteen frames painted
 _MEASURE_S = 1.2
 _PLAIN_BACKEND = "onnxruntime"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: compute capability
 
 
-def examine() -> dict[str, Any]:
+def examine(bundles: Sequence[str] = ()) -> dict[str, Any]:
     """Everything `tgvc doctor` prints, as plain values.
 
+    Args:
+        bundles: folders of bundles to look at beside the embedded ones.
+
     Returns:
-        ``tgvc``, ``python``, ``platform``, ``cpu``, ``packages`` (name -> version, None if missing), ``broken``
-        (name -> why it cannot be imported), ``codecs`` (libav's name -> present), ``gpu``, ``networks`` (see
-        `find_networks`), ``runs`` (what -> "" if it runs, else what is missing) and ``speed`` (None where the codec
-        does not run).
+        ``tgvc``, ``python``, ``platform``, ``cpu``, ``memory`` (bytes available or None), ``packages`` (name ->
+        version, None if missing), ``broken`` (name -> why it cannot be imported), ``codecs`` (libav's name -> present),
+        ``gpu``, ``networks`` (see `find_networks`), ``runs`` (what -> "" if it runs, else what is missing) and
+        ``speed`` (None where the codec does not run).
     """
     packages = {name: find_version(name) for name in (*_REQUIRED, "hdbscan")}
     broken = {name: why for name, module in _REQUIRED.items() if (why := _import_fault(module))}
     codecs = {} if "av" in broken else _find_codecs()
-    networks = find_networks()
+    networks = find_networks(bundles)
     runs = _what_runs(broken, codecs, packages["hdbscan"] is not None, networks)
     return {
         "tgvc": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": {"name": cpu_name(), "cores": os.cpu_count() or 1, "usable": usable_cores()},
+        "memory": available_memory(),
         "packages": packages,
         "broken": broken,
         "codecs": codecs,
@@ -68,6 +77,7 @@ def doctor_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("tgvc", f"{found['tgvc']} on Python {found['python']}, {found['platform']}"),
         ("cpu", f"{cpu['name']}, {cpu['cores']} threads, {cpu['usable']} usable"),
+        ("memory", "" if found["memory"] is None else f"{describe_bytes(found['memory'])} available"),
         ("gpu", "; ".join([*(_gpu_line(d) for d in gpu["devices"]), gpu["note"]])),
         ("packages", ", ".join(f"{name} {v or 'not installed'}" for name, v in found["packages"].items())),
         ("broken", ", ".join(missing)),
@@ -122,12 +132,16 @@ def find_gpus() -> dict[str, Any]:
     }
 
 
-def find_networks() -> dict[str, Any]:
-    """Backends and embedded bundles.
+def find_networks(folders: Sequence[str] = ()) -> dict[str, Any]:
+    """Backends, embedded bundles and others.
+
+    Args:
+        folders: of other bundles.
 
     Returns:
         ``backends``: by name, ``fault`` (empty if it runs here), ``version`` and ``providers`` in force. ``bundles``:
-        by name, ``fault`` (empty if it is whole), ``revision`` and ``bytes``.
+        by name or folder, ``fault`` (empty if it is whole), ``revision``, ``bytes``, and ``memory``: what it takes on
+        the CPU, in words.
     """
     backends: dict[str, Any] = {}
     for name in BACKENDS:
@@ -137,14 +151,22 @@ def find_networks() -> dict[str, Any]:
         except BackendError as fault:
             backends[name] = {"fault": str(fault), "version": None, "providers": []}
     bundles: dict[str, Any] = {}
-    for name in EMBEDDED:
+    for name in (*EMBEDDED, *folders):
         try:
             bundle = load_bundle(name)
-            size = sum(record.size for record in bundle.nets.values())
-            bundles[name] = {"fault": "", "revision": bundle.revision, "bytes": size}
+            size = sum(path.stat().st_size for record in bundle.nets.values() for path in record.paths)
+            needs = _memory_needs(bundle)
+            bundles[name] = {"fault": "", "revision": bundle.revision, "bytes": size, "memory": needs}
         except BundleError as fault:
-            bundles[name] = {"fault": str(fault), "revision": None, "bytes": 0}
+            bundles[name] = {"fault": str(fault), "revision": None, "bytes": 0, "memory": ""}
     return {"backends": backends, "bundles": bundles}
+
+
+def _memory_needs(bundle: ModelBundle) -> str:
+    if bundle.kind == TRACKER:
+        return f"tracking takes about {tracking_footprint(bundle, _SAMPLES).describe()}"
+    width, height = _SIZE
+    return f"decoding {width}x{height} takes about {decoding_footprint(bundle, _SIZE).describe()}"
 
 
 def measure_speed(threads: int = DecoderConfig().threads) -> dict[str, Any]:
@@ -208,7 +230,7 @@ def _what_runs(
         "generator warp": lost,
         "generator latent": lost
         or networks["backends"][_PLAIN_BACKEND]["fault"]
-        or "; ".join(bundle["fault"] for bundle in networks["bundles"].values() if bundle["fault"]),
+        or "; ".join(networks["bundles"][name]["fault"] for name in EMBEDDED if networks["bundles"][name]["fault"]),
         "writing .mp4 .mov .mkv": needs("libx264"),
         "writing .webm": needs("libvpx-vp9"),
     }
@@ -289,7 +311,7 @@ def _backend_line(name: str, backend: dict[str, Any]) -> str:
 def _bundle_line(name: str, bundle: dict[str, Any]) -> str:
     if bundle["fault"]:
         return f"not here: {bundle['fault']}"
-    return f"{name} {bundle['revision']}, {bundle['bytes'] / 1e6:.1f} MB, verified"
+    return f"{name} {bundle['revision']}, {bundle['bytes'] / 1e6:.1f} MB, verified; {bundle['memory']}"
 
 
 def _gpu_line(device: dict[str, Any]) -> str:

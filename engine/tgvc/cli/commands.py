@@ -195,14 +195,15 @@ def concat(sources: tuple[str, ...], output: str, overwrite: bool, quiet: bool) 
     _say_written(target, f"{size:,} bytes", quiet=quiet)
 
 
-@commands.command(epilog=_examples("tgvc doctor", "tgvc doctor --json > machine.json"))
+@commands.command(epilog=_examples("tgvc doctor", "tgvc doctor --bundle interp", "tgvc doctor --json > machine.json"))
+@click.option("--bundle", "bundles", metavar="FOLDER", multiple=True, help="A bundle to look at too, and its memory.")
 @click.option("--json", "as_json", is_flag=True, help="Everything found, as JSON.")
-def doctor(as_json: bool) -> None:
+def doctor(bundles: tuple[str, ...], as_json: bool) -> None:
     """Say what is installed here, what will run, and how fast."""
     from tgvc.cli.tables import print_json, print_lines
     from tgvc.doctor import doctor_rows, examine
 
-    found = examine()
+    found = examine(bundles)
     if as_json:
         print_json(found)
     else:

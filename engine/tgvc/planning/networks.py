@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from tgvc.analysis.clip_embedding import ClipEmbedder
 from tgvc.analysis.cotracker import NetworkTracker
+from tgvc.analysis.cotracker_clip import MOST_SAMPLES
 from tgvc.backends.base import AUTO, Backend, load_backend
 from tgvc.config import EncoderConfig
 from tgvc.models.bundle import load_bundle
+from tgvc.models.constants import TRACKER
+from tgvc.models.footprint import check_fit, looking_footprint, tracking_footprint
 from tgvc.models.interpolation import InterpolationNetworks
 from tgvc.models.tracker import TrackerNetworks
+
+PLAIN = "onnxruntime"  # the backend that computes in the host's memory
 
 
 def load_embedder(config: EncoderConfig, matrix: int, threads: int) -> ClipEmbedder | None:
@@ -22,10 +27,13 @@ def load_embedder(config: EncoderConfig, matrix: int, threads: int) -> ClipEmbed
     Raises:
         BundleError: no bundle, or one of another kind.
         BackendError: the backend does not run here.
+        ConfigError: the networks will not find memory enough.
     """
     if config.embedder is None:
         return None
-    nets = InterpolationNetworks(load_bundle(config.embedder), _backend(config, threads))
+    bundle, backend = load_bundle(config.embedder), _backend(config, threads)
+    nets = InterpolationNetworks(bundle, backend)
+    check_fit(looking_footprint(bundle, on_device=backend.name != PLAIN), ignore=config.ignore_memory)
     return ClipEmbedder(nets, matrix, config.parity == "reference")
 
 
@@ -33,7 +41,11 @@ def load_tracker(config: EncoderConfig, threads: int) -> NetworkTracker | None:
     """What ``config.tracker`` names; None if it names nothing. Errors are those of `load_embedder`."""
     if config.tracker is None:
         return None
-    nets = TrackerNetworks(load_bundle(config.tracker), _backend(config, threads))
+    bundle, backend = load_bundle(config.tracker), _backend(config, threads)
+    if bundle.kind == TRACKER:
+        footprint = tracking_footprint(bundle, MOST_SAMPLES, on_device=backend.name != PLAIN)
+        check_fit(footprint, ignore=config.ignore_memory)
+    nets = TrackerNetworks(bundle, backend)
     return NetworkTracker(nets, parity="reference" if config.parity == "reference" else "corrected")
 
 
