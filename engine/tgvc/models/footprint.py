@@ -24,7 +24,7 @@ _MIB = 1 << 20
 _PROGRAM = 240 * _MIB  # Python, NumPy, OpenCV, PyAV and ONNX Runtime, before any network or picture
 _ON_HOST = 600 * _MIB  # what CUDA takes in the host's memory on top
 # Of the bytes of a file, by where its weights lie and what they are; held while a network is loaded on the CPU
-_LOADED = {("float32", False): 3.5, ("float32", True): 1.7, ("float16", False): 5.8, ("float16", True): 4.8}
+_LOADED = {("float32", False): 3.5, ("float32", True): 1.7, ("float16", False): 5.8, ("float16", True): 3.5}
 # Kind residual: bytes per px of the picture, for 3 MB of networks of halves; grows with their width
 _RESIDUAL_PX, _RESIDUAL_BYTES = 2900, 2_948_000
 _RESIDUAL_FRAME_PX = 12  # bytes per px and frame of a segment: pictures, noise, conditions
