@@ -74,7 +74,9 @@ def test_a_decoder_that_shows_something_else_is_not_timed(clip, tmp_path):
 def test_kernels_that_disagree_are_not_timed(monkeypatch):
     right = ops.mix
     monkeypatch.setattr(
-        ops, "mix", lambda *a, implementation: right(*a, implementation) + np.uint8(implementation == "cpu")
+        ops,
+        "mix",
+        lambda *a, implementation: right(*a, implementation=implementation) + np.uint8(implementation == "cpu"),
     )
     with pytest.raises(BackendError, match="kernel mix"):
         kernels.time_kernels(64, 48, 1)
