@@ -31,7 +31,7 @@ _NOTES = (
     "float32, float16: tgvc's loader; every network filled on meta and let go before the next one",
     "usual: torch.load into memory and load_state_dict into modules that have memory of their own, all at once",
     "scaled_peak_bytes: own_peak_bytes - start_bytes, times the published file's bytes / this file's, plus "
-    "start_bytes; tgvc's loader takes the largest network in halves instead, 2.9 GB for the published UNet, or next to nothing",
+    "start_bytes; tgvc's loader takes the largest network in halves instead, 2.9 GB for the published UNet",
 )
 
 
