@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import math
 import multiprocessing
 import tempfile
 from collections.abc import Callable
@@ -59,7 +60,12 @@ def write_checkpoint(path: Path) -> int:
     shapes = {part.prefix + name: shape for part in sizes.parts().values() for name, shape in part.shapes.items()}
     shapes |= {PREFIXES["image tower"] + name: shape for name, shape in leftover_tensors(sizes.text).items()}
     state = {name: torch.tensor(values) for name, values in schedule_buffers().items()}
-    state |= {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    for name, shape in shapes.items():
+        noise = torch.randn(shape, generator=random)
+        if len(shape) < 2:  # norms near 1, small biases
+            state[name] = noise.mul_(0.1).add_(1.0 if name.endswith("weight") else 0.0)
+        else:
+            state[name] = noise.mul_(math.prod(shape[1:]) ** -0.5)
     torch.save({"state_dict": state, "epoch": 1, "global_step": 2}, path)
     return path.stat().st_size
 
