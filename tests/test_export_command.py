@@ -217,6 +217,20 @@ def test_help_needs_no_torch() -> None:
     assert done.stderr.strip() == "False"
 
 
+@pytest.mark.parametrize("missing", ["torch", "onnx"])
+def test_what_is_not_installed_is_named_with_how_to_get_it(missing: str, tmp_path: Path) -> None:
+    config = write_json(tmp_path / "config.json", TRACKER)
+    torch.save(tracker_state(config), tmp_path / "w.pth")
+    code = (
+        f"import sys\nsys.modules[{missing!r}] = None\nfrom tgvc_export.command import export\n"
+        f"export.main(['cotracker3', '--checkpoint', {str(tmp_path / 'w.pth')!r}, '-o', {str(tmp_path / 'b')!r}])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "pip install 'tgvc[export]'" in done.stderr
+
+
 def test_the_command_line_has_the_commands_that_the_packages_declare(monkeypatch: pytest.MonkeyPatch) -> None:
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["tgvc.commands"]
     assert declared == {"export": "tgvc_export.command:export"}

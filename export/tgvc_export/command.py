@@ -85,10 +85,11 @@ def interpolation(
     Made of model.ckpt (10.4 GB): UNet, autoencoder, image and text tower. Takes as much room on the disk again, and
     half as much twice for a while.
     """
-    from tgvc_export.dynamicrafter.bundle import BundleLabel, export_interpolation
-    from tgvc_export.dynamicrafter.published import read_sizes
 
     def make(opened: Checkpoint, on_progress: OnProgress | None) -> ModelBundle:
+        from tgvc_export.dynamicrafter.bundle import BundleLabel, export_interpolation
+        from tgvc_export.dynamicrafter.published import read_sizes
+
         label = BundleLabel(**describe_source(INTERPOLATION, opened, precision))
         sizes = read_sizes(config) if config else None
         return export_interpolation(
@@ -123,10 +124,11 @@ def tracker(
     Made of one of scaled_offline.pth, scaled_online.pth, baseline_online.pth (T-GVC's). CC-BY-NC-4.0: neither the
     weights nor the bundle may be used for commercial purposes.
     """
-    from tgvc_export.cotracker.export import export_tracker
-    from tgvc_export.cotracker.published import load_tracker, read_options
 
     def make(opened: Checkpoint, on_progress: OnProgress | None) -> ModelBundle:
+        from tgvc_export.cotracker.export import export_tracker
+        from tgvc_export.cotracker.published import load_tracker, read_options
+
         if on_progress:
             on_progress("export", 0, 1)
         loaded = load_tracker(opened, read_options(config) if config else None)
