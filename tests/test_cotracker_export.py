@@ -57,14 +57,19 @@ def test_a_bundle_says_what_it_is_and_how_far_it_is_from_torch(bundle: ModelBund
     assert shapes["coords"] == ("T", "K", 2)
 
 
-def test_graphs_sample_in_four_dimensions_and_float32_whatever_else_is_in_halves(bundle: ModelBundle) -> None:
+def test_graphs_find_cells_by_positions_in_float32_whatever_else_is_in_halves(bundle: ModelBundle) -> None:
     model = onnx.shape_inference.infer_shapes(onnx.load(bundle.nets["update"].path))
-    kinds = {v.name: v.type.tensor_type for v in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
-    nodes = [node for node in model.graph.node if node.op_type == "GridSample"]
-    assert len(nodes) == 4 * 3  # levels x columns of a patch
-    for name in (name for node in nodes for name in node.input):
-        assert kinds[name].elem_type == onnx.TensorProto.FLOAT
-        assert len(kinds[name].shape.dim) == 4
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.input)}
+    floors = [node for node in model.graph.node if node.op_type == "Floor"]
+    assert len(floors) == 4  # levels
+    makers = {name: node for node in model.graph.node for name in node.output}
+    for name in (node.input[0] for node in floors):
+        while name in makers:  # back to the positions themselves, through nothing but scaling and turning
+            assert makers[name].op_type in ("Div", "Transpose")
+            assert kinds[name] == onnx.TensorProto.FLOAT
+            name = makers[name].input[0]
+        assert name == "coords"
+    assert not any(node.op_type == "GridSample" for node in model.graph.node)
     halves = sum(w.data_type == onnx.TensorProto.FLOAT16 for w in model.graph.initializer)
     assert (halves == 0) == is_wide(bundle)
 

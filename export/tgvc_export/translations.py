@@ -12,8 +12,6 @@ from typing import Any
 import torch
 from onnx import TensorProto
 
-from tgvc_export.operators import translate_sample_grid
-
 
 def translation_table(opset: int) -> Mapping[Any, Callable[..., Any]]:
     """Translations by operator, for ``torch.onnx.export``; from opset 23 on attention is one node."""
@@ -22,7 +20,6 @@ def translation_table(opset: int) -> Mapping[Any, Callable[..., Any]]:
         aten.group_norm.default: translate_group_norm,
         aten.softmax.int: translate_softmax,
         aten.scaled_dot_product_attention.default: translate_attention if opset < 23 else translate_attention_whole,
-        torch.ops.tgvc.sample_grid.default: translate_sample_grid,
     }
 
 

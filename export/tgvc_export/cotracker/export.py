@@ -27,7 +27,7 @@ from tgvc_export.precision import Precision
 LICENCE = "CC-BY-NC-4.0"  # of the published code and weights
 WORDS: Mapping[str, str] = {
     "fp32": "float32",
-    "fp16": "float16, norms, softmax, positions and what is sampled at them float32",
+    "fp16": "float16; norms, softmax and positions float32",
     "stored-halves": "weights stored as float16, float32 arithmetic",
 }
 # Relative error against torch in float32. fp32: sums in another order, two dozen layers deep. Halves: each rounds by

@@ -27,8 +27,8 @@ class FeatureNetwork(nn.Module):
 class UpdateNetwork(nn.Module):
     """Network ``update``: one iteration; see `tgvc_export.cotracker.update.update_state`."""
 
-    # positions, and what is sampled at them: halves hold 11 bits, a place on a map takes more
-    float32_inputs = ("coords", "visible", "confident", "level0", "level1", "level2", "level3")
+    # halves hold 11 bits, a place on a map takes more
+    float32_inputs = ("coords", "visible", "confident")
 
     def __init__(self, tracker: CoTracker3) -> None:
         super().__init__()

@@ -24,24 +24,6 @@ def sample_maps(maps: Tensor, points: Tensor, padding: str = "border") -> Tensor
     return functional.grid_sample(maps, points * scale - 1, align_corners=True, padding_mode=padding)
 
 
-def patch_grid(points: Tensor, side: int, width: int, height: int) -> Tensor:
-    """Patches around points as `torch.nn.functional.grid_sample` wants them, -1..1 from the first cell to the last.
-
-    Args:
-        points: (T, K, 2) (x, y) in cells.
-        side: cells along one side of a patch, odd.
-        width: of the map in cells.
-        height: of the map in cells.
-
-    Returns:
-        (T, K, side, side, 2); the first of the two axes moves x, the second y.
-    """
-    steps = torch.arange(side, dtype=points.dtype) - side // 2
-    x = (points[..., :1] + steps) * (2 / max(width - 1, 1)) - 1
-    y = (points[..., 1:] + steps) * (2 / max(height - 1, 1)) - 1
-    return torch.stack([x[..., :, None].expand(-1, -1, -1, side), y[..., None, :].expand(-1, -1, side, -1)], dim=-1)
-
-
 def patch_offsets(radius: int) -> Tensor:
     """Offsets (2r+1, 2r+1, 2) of a patch; the first axis moves x, the second y."""
     steps = torch.arange(-radius, radius + 1, dtype=torch.float32)
