@@ -103,6 +103,12 @@ def test_the_bundle_computes_with_the_weights_of_the_checkpoint(
     np.testing.assert_allclose(net.run(picture=picture)["moments"], want, atol=1e-4)
 
 
+def opset_of(path: Path) -> int:
+    import onnx
+
+    return next(o.version for o in onnx.load(path).opset_import if not o.domain)
+
+
 @pytest.mark.slow
 def test_a_tracker_goes_through_the_whole_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = write_json(tmp_path / "config.json", TRACKER)
@@ -120,6 +126,12 @@ def test_a_tracker_goes_through_the_whole_command(tmp_path: Path, capsys: pytest
     code, _, fault = run(capsys, *words)
     assert code == 1
     assert "holds a bundle; give -y to replace it" in fault
+    code, _, fault = run(capsys, *words, "-y", "--opset", 23)
+    assert code == 0, fault
+    assert opset_of(load_bundle(tmp_path / "tracker").nets["features"].path) == 23
+    code, _, fault = run(capsys, *words, "-y", "--opset", 21)
+    assert code == 2
+    assert "--opset" in fault
 
 
 def test_a_wrong_checkpoint_is_one_line_with_every_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,6 +38,13 @@ def _shared_options(command: _Command) -> _Command:
             help="fp32 for CPUs; fp16 computes in halves, for GPUs; stored-halves: half the file, float32 arithmetic.",
         ),
         click.option(
+            "--opset",
+            type=click.Choice([20, 23]),
+            default=20,
+            show_default=True,
+            help="Of ONNX. 23 keeps attention in one piece, for CUDA in ONNX Runtime; TensorRT-RTX does not take it.",
+        ),
+        click.option(
             "--config", type=_PATH, metavar="JSON", help="Sizes of the networks, if they are not the published ones."
         ),
         click.option("-o", "--output", type=_PATH, required=True, metavar="BUNDLE", help="Folder to write."),
@@ -75,6 +82,7 @@ def interpolation(
     output: Path,
     config: Path | None,
     precision: Precision,
+    opset: int,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -98,6 +106,7 @@ def interpolation(
             label,
             sizes=sizes,
             precision=precision,
+            opset=opset,
             vocabulary=vocabulary,
             on_progress=on_progress,
         )
@@ -115,6 +124,7 @@ def tracker(
     output: Path,
     config: Path | None,
     precision: Precision,
+    opset: int,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
@@ -132,7 +142,8 @@ def tracker(
         if on_progress:
             on_progress("export", 0, 1)
         loaded = load_tracker(opened, read_options(config) if config else None)
-        return export_tracker(loaded, output, precision=precision, **describe_source(TRACKER, opened, precision))
+        label = describe_source(TRACKER, opened, precision)
+        return export_tracker(loaded, output, precision=precision, opset=opset, **label)
 
     _run(make, checkpoint, output, overwrite, quiet, as_json)
 

@@ -20,7 +20,7 @@ from tgvc_export.cotracker.features import make_pyramid
 from tgvc_export.cotracker.networks import FeatureNetwork, UpdateNetwork, tracker_constants
 from tgvc_export.cotracker.sampling import sample_support, sine_table, stretch_table
 from tgvc_export.cotracker.tracker import CoTracker3
-from tgvc_export.graph_rules import ExportError
+from tgvc_export.graph_rules import OPSET, ExportError
 from tgvc_export.onnx_file import export_module
 from tgvc_export.precision import Precision
 
@@ -44,6 +44,7 @@ def export_tracker(
     revision: str,
     licence: str = LICENCE,
     precision: Precision = "fp32",
+    opset: int = OPSET,
     notes: Mapping[str, Any] | None = None,
 ) -> ModelBundle:
     """Export both networks, check them in a fresh process without torch, and write the bundle.
@@ -55,6 +56,7 @@ def export_tracker(
         revision: of the bundle.
         licence: of the weights.
         precision: of both files; see `tgvc_export.onnx_file.export_module`.
+        opset: of both files.
         notes: plain values for the manifest.
 
     Raises:
@@ -77,7 +79,7 @@ def export_tracker(
         paths = {net: work / f"{net}.onnx" for net in modules}
         traced, other = make_examples(tracker, 3, 11, 5), make_examples(tracker, 2, 6, 9)
         for net, module in modules.items():
-            export_module(module, traced[net], *tensors[net], paths[net], precision=precision)
+            export_module(module, traced[net], *tensors[net], paths[net], precision=precision, opset=opset)
 
         def describe(errors: Mapping[str, Mapping[str, float]]) -> None:
             write_manifest(

@@ -40,7 +40,7 @@ from tgvc_export.checkpoint_weights import check_constants, fill_module, share_o
 from tgvc_export.dynamicrafter import published
 from tgvc_export.dynamicrafter.networks import ImageContext, VaeDecoder, VaeEncoder
 from tgvc_export.dynamicrafter.unet import UNetGraph
-from tgvc_export.graph_rules import ExportError
+from tgvc_export.graph_rules import OPSET, ExportError
 from tgvc_export.onnx_file import export_module
 from tgvc_export.precision import Precision
 
@@ -86,6 +86,7 @@ def export_interpolation(
     *,
     sizes: published.PublishedSizes | None = None,
     precision: Precision = "fp32",
+    opset: int = OPSET,
     vocabulary: Path | None = None,
     on_progress: OnProgress | None = None,
 ) -> ModelBundle:
@@ -97,6 +98,7 @@ def export_interpolation(
         label: for the manifest.
         sizes: of the networks; those of the 512-pixel models if None.
         precision: of all networks; see `tgvc_export.onnx_file.export_module`.
+        opset: of all networks.
         vocabulary: file of the byte pairs of CLIP, for prompts; the empty prompt needs none.
         on_progress: called with ("export NET" or "check NET", networks done, networks in all).
 
@@ -126,7 +128,7 @@ def export_interpolation(
             tell("export")
             module = _build(sizes, net, shared, checkpoint.path)
             traced, other = (make_example(sizes, net, contract[net], small=small) for small in (False, True))
-            export_module(module, traced, *contract[net], paths[net], precision=precision)
+            export_module(module, traced, *contract[net], paths[net], precision=precision, opset=opset)
             case = _record_case(module, other)
             del module
             _let_go()
