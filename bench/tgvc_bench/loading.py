@@ -1,7 +1,7 @@
 """Memory of loading a checkpoint with the published names and layout, a quarter of its size, by three ways.
 
 ``python -m tgvc_bench.loading -o bench/results/export_loading.json``; every way in a process of its own. Weights are
-random; the checkpoint is deleted afterwards.
+random; the checkpoint is deleted afterwards. With ``--export`` the record is given what the whole export takes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from tgvc.memory import release_memory
 from tgvc_bench.machine import describe_machine, read_versions, time_call
-from tgvc_bench.records import write_record
+from tgvc_bench.records import read_record, write_record
 
 if TYPE_CHECKING:  # torch takes long to import
     from tgvc_export.dynamicrafter.published import PublishedSizes
@@ -30,6 +30,7 @@ _NOTES = (
     "own_peak_bytes: largest memory of the process itself, Python and torch included (start_bytes: what they take); "
     "resident_peak_bytes: the same with pages of the mapped file, which the system drops when it needs them",
     "float32, float16: tgvc's loader; every network filled on meta and let go before the next one",
+    "export: the whole of tgvc export with --precision fp16, without its checks, which run beside it",
     "usual: torch.load into memory and load_state_dict into modules that have memory of their own, all at once",
     "scaled_peak_bytes: own_peak_bytes - start_bytes, times the published file's bytes / this file's, plus "
     "start_bytes; tgvc's loader takes the largest network in halves instead, 2.9 GB for the published UNet",
@@ -133,9 +134,36 @@ def measure_way(way: str, path: Path) -> dict[str, Any]:
     }
 
 
-def measure_loading(output: Path) -> dict[str, Any]:
-    """Measure all ways and write the record."""
-    record: dict[str, Any] = {
+def export_whole(path: Path) -> dict[str, Any]:
+    """Seconds, memory, bytes and errors of making a bundle in halves, in this process."""
+    import torch
+
+    from tgvc_export.checkpoint import open_checkpoint
+    from tgvc_export.dynamicrafter.bundle import BundleLabel, export_interpolation
+    from tgvc_export.resident import MemoryWatch
+
+    torch.set_num_threads(1)
+    label = BundleLabel(name="synthetic", revision="1", licence="none", notes={})
+    folder = path.parent / "bundle"
+    with MemoryWatch() as watch:
+        bundle, spent = time_call(
+            lambda: export_interpolation(open_checkpoint(path), folder, label, sizes=quarter_sizes(), precision="fp16")
+        )
+    return {
+        "precision": "fp16",
+        "seconds": round(spent.wall, 1),
+        "cpu_seconds": round(spent.cpu, 1),
+        "own_peak_bytes": watch.own,
+        "resident_peak_bytes": watch.resident,
+        "bytes": {name: sum(file.stat().st_size for file in net.paths) for name, net in bundle.nets.items()},
+        "relative_rms": {name: net.error["relative_rms"] for name, net in bundle.nets.items()},
+    }
+
+
+def measure_loading(output: Path, *, export: bool = False) -> dict[str, Any]:
+    """Measure all ways, or only the export if there is a record already, and write the record."""
+    known = read_record(output) if export else None
+    record: dict[str, Any] = known or {
         "format": FORMAT,
         "command": f"python -m tgvc_bench.loading -o {output.name}",
         "machine": describe_machine(),
@@ -153,12 +181,14 @@ def measure_loading(output: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix=".loading-", dir=output.parent) as folder:
         path = Path(folder) / "model.ckpt"
         record["file_bytes"] = size = in_a_fresh_process(write_checkpoint, path)
-        for way in WAYS:
+        for way in () if known else WAYS:
             found = in_a_fresh_process(measure_way, way, path)
             if way == "usual":
                 grown = found["own_peak_bytes"] - found["start_bytes"]
                 found["scaled_peak_bytes"] = found["start_bytes"] + round(grown * PUBLISHED_BYTES / size)
             record["ways"][way] = found
+        if export:
+            record["export"] = in_a_fresh_process(export_whole, path)
     write_record(output, record)
     return record
 
@@ -167,7 +197,9 @@ def main() -> None:
     """Measure and print a line for each way."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    record = measure_loading(parser.parse_args().output)
+    parser.add_argument("--export", action="store_true", help="the whole export too; alone if there is a record")
+    chosen = parser.parse_args()
+    record = measure_loading(chosen.output, export=chosen.export)
     for way, found in record["ways"].items():
         print(f"{way}: {found['seconds']} s, {found['own_peak_bytes'] / 2**30:.2f} GiB of its own")
 
