@@ -24,7 +24,7 @@ from tgvc.models.tracker import State, TrackerCalls
 from tgvc.types import FloatArray, IntArray
 
 Parity: TypeAlias = Literal["corrected", "reference"]
-# Points x frames of one run of the update: what a grid of 64 x 64 in a window of 16 needs, about 1.5 GB in its layers
+# Points x frames of one run of the update: what a grid of 64 x 64 in a window of 16 needs; 2.9 GB in ONNX Runtime
 MOST_SAMPLES = 65536
 _PICTURES_AT_ONCE = 8  # resized and given to the feature network together
 
