@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.paths import Paths
 from tgvc.types import Picture, join_planes, still_motion
+from tgvc_bench import following
 from tgvc_bench.following import follow_error, format_following, segment_paths, usual_variants
 from tgvc_bench.generators import format_generators
 from tgvc_bench.generators import usual_variants as decoders
@@ -67,6 +71,30 @@ def test_guidance_is_measured_off_and_on_over_both_bases() -> None:
     assert {(v.base, v.steps, v.guidance) for v in variants.values() if v.generator == "latent"} == {
         (base, steps, guidance) for base in ("faded", "moved") for steps, guidance in ((1, None), (4, None), (4, 2.0))
     }
+
+
+def test_an_interrupted_measurement_of_following_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[tuple[str, int]] = []
+
+    def measure(path: Path, spacing: int, variants: object) -> dict[str, float]:
+        if len(measured) == 3:
+            raise KeyboardInterrupt
+        measured.append((path.stem, spacing))
+        return {"warp": float(spacing)}
+
+    monkeypatch.setattr(following, "measure_clip", measure)
+    clips, record = [Path("a.mp4"), Path("b.mp4")], tmp_path / "following.json"
+    with pytest.raises(KeyboardInterrupt):
+        list(following.run_following(clips, record))
+    monkeypatch.setattr(following, "measure_clip", lambda *_: {"warp": 0.5})
+    errors = {(e["clip"], e["spacing"]): e["errors_px"]["warp"] for e in following.run_following(clips, record)}
+    assert errors == {("a", 16): 16, ("b", 16): 16, ("a", 30): 30, ("b", 30): 0.5}
+    again = [e["errors_px"]["warp"] for e in following.run_following(clips, record, (16,), strength=0.25)]
+    assert again == [0.5, 0.5], "another strength is another measurement"
+    kept = json.loads(record.read_text())["entries"]
+    assert [(e["clip"], e["spacing"]) for e in kept] == [("a", 16), ("b", 16), ("a", 30), ("b", 30)]
 
 
 def test_tables_hold_every_variant_with_its_means() -> None:

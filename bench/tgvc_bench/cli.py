@@ -183,12 +183,26 @@ def measure_networks(clip: Path, steps: tuple[int, ...], threads: int, repeats: 
 
 @commands.command("following")
 @click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--spacing",
+    "spacings",
+    multiple=True,
+    type=int,
+    default=following.SPACINGS,
+    show_default=True,
+    help="Frames between keys.",
+)
 @click.option("--steps", multiple=True, type=int, default=following.STEPS, show_default=True)
 @click.option("--strength", default=0.5, show_default=True, help="Of the guidance.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
-def measure_following(clips: tuple[Path, ...], steps: tuple[int, ...], strength: float, output: Path) -> None:
-    """Track the points of CLIPS' streams again in what the latent generator paints, with and without guidance."""
-    for entry in following.run_following(clips, output, steps, strength):
+def measure_following(
+    clips: tuple[Path, ...], spacings: tuple[int, ...], steps: tuple[int, ...], strength: float, output: Path
+) -> None:
+    """Track the points of CLIPS' streams again in what the latent generator paints, with and without guidance.
+
+    An interrupted run goes on where it was.
+    """
+    for entry in following.run_following(clips, output, spacings, steps, strength):
         click.echo(f"{entry['clip']}, spacing {entry['spacing']}: {entry['errors_px']}")
     click.echo(following.format_following(read_record(output) or {"entries": []}))
 

@@ -25,10 +25,10 @@ from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
 from tgvc.types import Picture, picture_planes, picture_size
 from tgvc_bench.quality import hash_code
-from tgvc_bench.records import shorten, write_record
+from tgvc_bench.records import read_record, shorten, write_record
 from tgvc_kernels import ops
 
-FORMAT = "tgvc-following 1"
+FORMAT = "tgvc-following 2"
 SPACINGS, STEPS = (16, 30), (1, 2, 4, 8)
 _PITCH_PX = 16  # of the grid of points
 _STRENGTH = 0.5
@@ -51,17 +51,30 @@ def usual_variants(steps: Sequence[int], strength: float) -> dict[str, DecoderCo
 
 
 def run_following(
-    clips: Sequence[Path], output: Path, steps: Sequence[int] = STEPS, strength: float = _STRENGTH
+    clips: Sequence[Path],
+    output: Path,
+    spacings: Sequence[int] = SPACINGS,
+    steps: Sequence[int] = STEPS,
+    strength: float = _STRENGTH,
 ) -> Iterator[dict[str, Any]]:
-    """Measure all clips at all spacings; yields entries and writes the file after each."""
-    entries: list[dict[str, Any]] = []
-    variants = usual_variants(steps, strength)
-    command = f"tgvc-bench following {' '.join(p.name for p in clips)} --strength {strength:g}"
-    for spacing in SPACINGS:
+    """Measure all clips at all spacings; yields entries and writes the file after each.
+
+    What the same code measured before is not measured again; entries that were not asked for stay in the file.
+    """
+    variants, code = usual_variants(steps, strength), hash_code()
+    asked = {"steps": list(steps), "strength": strength, "code": code}
+    record = read_record(output) or {}
+    entries = {(e["spacing"], e["clip"]): e for e in record.get("entries", [])}
+    command = f"tgvc-bench following {' '.join(p.name for p in clips)}"
+    for spacing in spacings:
         for path in clips:
-            entry = {"clip": path.stem, "spacing": spacing, "errors_px": measure_clip(path, spacing, variants)}
-            entries.append(entry)
-            write_record(output, {"format": FORMAT, "command": command, "code": hash_code(), "entries": entries})
+            entry = entries.get((spacing, path.stem), {})
+            if any(entry.get(name) != value for name, value in asked.items()):
+                errors = measure_clip(path, spacing, variants)
+                entry = {"clip": path.stem, "spacing": spacing, **asked, "errors_px": errors}
+                entries[spacing, path.stem] = entry
+                found = [entries[key] for key in sorted(entries)]
+                write_record(output, {"format": FORMAT, "command": command, "entries": found})
             yield entry
 
 
