@@ -10,7 +10,8 @@ from typing import Any
 from tgvc.errors import ConfigError
 from tgvc.types import check_size
 
-PROFILES = ("auto", "tgvc")
+PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  # as written into the header
+PROFILES = ("auto", "tgvc")  # those that `planning.profiles` can plan
 GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
@@ -18,7 +19,14 @@ PAINTS = ("all", "keys")
 PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
 OF_INTERPOLATION = ("eta", "cfg", "rescale", "fs", "prompt", "parity")
-_OF_TGVC = ("embedder", "tracker", "parity", "backend")  # options that only this profile knows
+OF_PROFILES = {  # options that only some profiles know
+    "embedder": ("tgvc",),
+    "tracker": ("tgvc",),
+    "parity": ("tgvc",),
+    "backend": ("tgvc",),
+    "spacing": ("auto",),
+    "modes": ("auto",),
+}
 _OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
@@ -99,10 +107,10 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         _check_limits(self)
-        if self.profile != "tgvc":
-            for name in _OF_TGVC:
-                if getattr(self, name) is not None:
-                    _refuse(name, getattr(self, name), f"profile=tgvc beside it: {self.profile} does not use it")
+        for name, knowing in OF_PROFILES.items():
+            if getattr(self, name) is not None and self.profile not in knowing:
+                rule = f"profile={' or '.join(knowing)} beside it: {self.profile} does not use it"
+                _refuse(name, getattr(self, name), rule)
         targets = [n for n in ("bpp", "kbps", "bytes", "quality") if getattr(self, n) is not None]
         if len(targets) > 1:
             _refuse(" and ".join(targets), tuple(getattr(self, n) for n in targets), "one target only")

@@ -11,14 +11,15 @@ from typing import Any
 
 from tgvc.analysis.shots import ShotDetector
 from tgvc.bitstream.container import Group, Header, Writer
-from tgvc.config import EncoderConfig
+from tgvc.config import PROFILE_IDS, EncoderConfig
 from tgvc.errors import VideoError
 from tgvc.memory import release_memory
 from tgvc.opencv import one_cv_thread
 from tgvc.output import open_output
 from tgvc.planning.budget import Budget
-from tgvc.planning.group import GroupPlanner, Task
+from tgvc.planning.group import Task
 from tgvc.planning.plan import GroupPlan
+from tgvc.planning.profiles import make_planner
 from tgvc.synthesis.grain import measure_texture
 from tgvc.timing import shown_times
 from tgvc.types import Picture, VideoInfo
@@ -26,8 +27,6 @@ from tgvc.video.reader import TimedPicture, is_constant_rate, open_video
 
 Progress = Callable[[str, int, int | None], None]  # stage, frames done, frames in all if known
 OnGroup = Callable[[GroupPlan, list[Picture]], None]
-
-_PROFILE_IDS = {"auto": 0, "tgvc": 1}
 
 
 @dataclass
@@ -93,7 +92,7 @@ class Encoder:
             if config.bytes is not None and info.count is None and video.replayable:
                 info = replace(info, count=sum(1 for _ in video))  # a total can only be shared out over a known length
             budget = Budget(config, info)
-            planner = self._planner(info.matrix)
+            planner = make_planner(config, info.matrix, self.threads)
             report = EncodeReport(width=info.width, height=info.height, fps=float(info.fps))
             with open_output(target) as stream:
                 writer = Writer(stream, make_header(info, config))
@@ -122,18 +121,6 @@ class Encoder:
         _close_report(report, total, budget, info)
         report.seconds = time.perf_counter() - began
         return report
-
-    def _planner(self, matrix: int) -> GroupPlanner:
-        config = self.config
-        if config.profile == "tgvc":
-            from tgvc.planning.networks import load_embedder, load_tracker
-            from tgvc.planning.semantic import SemanticPlanner  # needs the extra `cluster`
-
-            embedder = load_embedder(config, matrix, self.threads)
-            tracker = load_tracker(config, self.threads)
-            parity = config.parity == "reference"
-            return SemanticPlanner(config.effort, self.threads, embedder, tracker, matrix, parity)
-        return GroupPlanner(config.effort, self.threads, spacing=config.spacing, modes=config.modes)
 
 
 def split_groups(frames: Iterable[TimedPicture], limit: int) -> Iterator[list[TimedPicture]]:
@@ -178,7 +165,7 @@ def make_header(info: VideoInfo, config: EncoderConfig) -> Header:
         source_height=info.source_height,
         fps=info.fps,
         matrix=info.matrix,
-        profile=_PROFILE_IDS[config.profile],
+        profile=PROFILE_IDS[config.profile],
         seed=config.seed,
     )
 

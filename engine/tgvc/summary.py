@@ -10,9 +10,10 @@ from typing import Any, BinaryIO
 from tgvc.bitstream.container import Group, Reader
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import decode_motion
+from tgvc.config import PROFILE_IDS
 from tgvc.timing import shown_times
 
-PROFILE_NAMES = {0: "auto", 1: "tgvc"}
+PROFILE_NAMES = {number: name for name, number in PROFILE_IDS.items()}
 
 
 def read_segments(group: Group, width: int, height: int) -> list[SegmentMotion]:

@@ -1,0 +1,58 @@
+"""The planner of each profile, made from what a caller asks for.
+
+A new profile is one line in `MAKERS`, its name in `config.PROFILES`, and the options that only it knows in
+`config.OF_PROFILES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tgvc.config import PROFILE_IDS, EncoderConfig
+from tgvc.planning.group import GroupPlanner, Task
+from tgvc.planning.plan import GroupPlan
+
+__all__ = ["MAKERS", "PROFILE_IDS", "Planner", "make_planner"]
+
+
+class Planner(Protocol):
+    """Plans groups of one video, one after the other."""
+
+    def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
+        """Choose everything that one group sends; see `planning.group.GroupPlanner.plan`."""
+        ...
+
+
+def make_planner(config: EncoderConfig, matrix: int, threads: int) -> Planner:
+    """What plans the groups of a video under ``config.profile``.
+
+    Args:
+        config: of the encoder.
+        matrix: colour matrix code of the video, ISO/IEC 23091-2.
+        threads: candidates tried at once; the plans do not depend on it.
+
+    Raises:
+        BundleError, BackendError: a network that the profile is to use cannot be had.
+        ConfigError: it will not find memory enough.
+    """
+    return MAKERS[config.profile](config, matrix, threads)
+
+
+def _make_auto(config: EncoderConfig, matrix: int, threads: int) -> Planner:
+    return GroupPlanner(config.effort, threads, spacing=config.spacing, modes=config.modes)
+
+
+def _make_tgvc(config: EncoderConfig, matrix: int, threads: int) -> Planner:
+    from tgvc.planning.networks import load_embedder, load_tracker
+    from tgvc.planning.semantic import SemanticPlanner  # needs the extra `cluster`
+
+    embedder = load_embedder(config, matrix, threads)
+    tracker = load_tracker(config, threads)
+    return SemanticPlanner(config.effort, threads, embedder, tracker, matrix, config.parity == "reference")
+
+
+MAKERS: dict[str, Callable[[EncoderConfig, int, int], Planner]] = {
+    "auto": _make_auto,
+    "tgvc": _make_tgvc,
+}
