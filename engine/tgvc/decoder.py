@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -59,6 +60,15 @@ class DecodeReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values, for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class TimedGroup:
+    """A group and when it is shown: ``times`` of its shown frames, seconds; ``hidden`` frames before the first."""
+
+    times: list[Fraction]
+    hidden: int
+    group: DecodedGroup
 
 
 class Decoder:
@@ -118,28 +128,28 @@ class Decoder:
     def _show(
         self, reader: Reader, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[TimedPicture]:
-        """Frames inside the asked range: groups are parsed ahead, painted, and cut to what is shown."""
-        if self._networks is not None:
-            check_memory(self.config, self._networks, (reader.header.width, reader.header.height))
-        start = moment(self.config.start or 0.0)
-        end = None if self.config.end is None else moment(self.config.end)
-        parsing = self._parse(reader, clock)
+        """Frames inside the asked range: groups are read ahead and painted."""
+        parsing = self.read_groups(reader, clock)
         if self.config.generator != "warp":  # which takes no longer than parsing, and would only hold two groups more
             parsing = run_ahead(parsing, may_wait=True)
         with closing(parsing) as parsed:
-            for times, hidden, group in parsed:
-                with closing(self._generator.render_group(group, clock, on_progress)) as pictures:
-                    for time_, picture in zip(times, islice(pictures, hidden, None), strict=False):
-                        if time_ >= start and (end is None or time_ < end):
-                            yield TimedPicture(time_, picture)
+            for timed in parsed:
+                yield from self.paint_group(timed, clock, on_progress)
 
-    def _parse(self, reader: Reader, clock: StageClock) -> Generator[tuple[list[Fraction], int, DecodedGroup]]:
-        """Times of the shown frames, frames hidden before them, and the layers, of every group in the asked range.
+    def read_groups(self, reader: Reader, clock: StageClock) -> Generator[TimedGroup]:
+        """The groups of a stream that touch the asked range; whole groups before it are skipped without decoding.
 
-        Whole groups before it are skipped without decoding.
+        Args:
+            reader: at the first group.
+            clock: told of the stages ``pictures`` and ``motion``.
+
+        Raises:
+            BitstreamError: a damaged group, after those before it.
+            ConfigError: the networks would find no memory for pictures of this size.
         """
-        start = moment(self.config.start or 0.0)
-        end = None if self.config.end is None else moment(self.config.end)
+        if self._networks is not None:
+            check_memory(self.config, self._networks, (reader.header.width, reader.header.height))
+        start, end = self._range()
         fps, now = reader.header.fps, Fraction(0)
         for group in reader:
             if end is not None and now >= end:
@@ -147,7 +157,40 @@ class Decoder:
             times = shown_times(group, now, fps)
             now = times[-1] + 1 / fps
             if times[-1] >= start:
-                yield times, group.hide_head, decode_group(group, reader.header, clock)
+                yield TimedGroup(times, group.hide_head, decode_group(group, reader.header, clock))
+
+    def paint_group(
+        self, timed: TimedGroup, clock: StageClock, on_progress: OnProgress | None = None
+    ) -> Generator[TimedPicture]:
+        """The frames of a group that are shown and lie in the asked range, in order, as they are done.
+
+        Groups of several streams may be painted at once, each in a thread of its own.
+
+        Args:
+            timed: as `read_groups` gives it.
+            clock: told of the stages of painting.
+            on_progress: told of denoising steps, from other threads too.
+        """
+        start, end = self._range()
+        with closing(self._generator.render_group(timed.group, clock, on_progress)) as pictures:
+            for time_, picture in zip(timed.times, islice(pictures, timed.hidden, None), strict=False):
+                if time_ >= start and (end is None or time_ < end):
+                    yield TimedPicture(time_, picture)
+
+    def within(self, start: float | None, end: float | None) -> Decoder:
+        """A decoder of another range of time that shares generator and networks with this one.
+
+        Raises:
+            ConfigError: an impossible range.
+        """
+        other = copy.copy(self)
+        other.config = replace(self.config, start=start, end=end)
+        return other
+
+    def _range(self) -> tuple[Fraction, Fraction | None]:
+        """First moment shown, and the one before which the last frame shown begins."""
+        end = self.config.end
+        return moment(self.config.start or 0.0), None if end is None else moment(end)
 
 
 def open_networks(config: DecoderConfig) -> OpenNetworks | None:
