@@ -163,6 +163,57 @@ def test_weights_in_other_files_are_not_followed(backend: Backend, tmp_path: Pat
         backend.load(record_of(path, (tensor("a", "N", 4),), (tensor("y", "N", 4),)))
 
 
+def outputs_for(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"y": np.full_like(given["a"], np.nan), "m": np.full((len(given["a"]), 1, 1), np.nan, np.float32)}
+
+
+def test_a_launch_writes_into_the_arrays_that_it_is_given(backend: Backend, record: NetRecord) -> None:
+    if backend.device != "cpu":
+        pytest.skip("arrays of this test lie in host memory")
+    net = backend.load(record)
+    for size in ((2, 5), (2, 5), (1, 3)):
+        given = arrays(*size)
+        want, got = net.run(**given), outputs_for(given)
+        net.launch(given, got, 0)
+        assert all(np.array_equal(got[name], want[name]) for name in want)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "stream", "told"),
+    [
+        ({"a": None}, {}, 0, "got inputs b, expected a, b"),
+        ({}, {"m": None}, 0, "got outputs y, expected y, m"),
+        ({"a": np.zeros((2, 3, 10))}, {}, 0, "a is float64, expected float32"),
+        ({"a": [1.0]}, {}, 0, "a is list, expected a NumPy array"),
+        ({"a": np.zeros((2, 3, 9), np.float32)}, {}, 0, "a: shape (2, 3, 9), expected (N, 3, 2*h)"),
+        ({}, {"y": np.zeros((2, 3, 8), np.float32)}, 0, "y: shape (2, 3, 8), expected (2, 3, 10)"),
+        ({}, {"y": np.zeros((2, 10, 3), np.float32).transpose(0, 2, 1)}, 0, "y is not contiguous"),
+        ({}, {"y": np.frombuffer(bytes(240), np.float32).reshape(2, 3, 10)}, 0, "y is read-only"),
+        ({}, {}, 7, "stream=7: expected 0 on the CPU"),
+        ({}, {}, True, "stream=True"),
+    ],
+)
+def test_a_launch_of_other_arrays_is_refused(
+    backend: Backend, record: NetRecord, inputs: dict[str, Any], outputs: dict[str, Any], stream: int, told: str
+) -> None:
+    if backend.device != "cpu":
+        pytest.skip("arrays of this test lie in host memory")
+    given = arrays()
+    into = {name: value for name, value in (outputs_for(given) | outputs).items() if value is not None}
+    given = {name: value for name, value in (given | inputs).items() if value is not None}
+    with pytest.raises(BackendError) as caught:
+        backend.load(record).launch(given, into, stream)
+    assert told in str(caught.value)
+
+
+def test_outputs_that_share_memory_with_an_input_are_refused(backend: Backend, record: NetRecord) -> None:
+    if backend.device != "cpu":
+        pytest.skip("arrays of this test lie in host memory")
+    given = arrays()
+    with pytest.raises(BackendError, match="y shares memory with b: give it its own"):
+        backend.load(record).launch(given, outputs_for(given) | {"y": given["b"]}, 0)
+
+
 def test_a_backend_says_what_computes(backend: Backend) -> None:
     assert backend.name in BACKENDS
     assert backend.version[0].isdigit()
@@ -209,6 +260,7 @@ class _Fallen:
 def test_a_session_that_fell_back_to_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
+    monkeypatch.setattr("tgvc.backends.ort.find_gpu", lambda ordinal: None)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
     monkeypatch.setattr(onnxruntime, "InferenceSession", _Fallen)
@@ -238,11 +290,11 @@ def test_bound_inputs_and_outputs_give_what_plain_calls_give(record: NetRecord) 
     # the path of the GPU, on the memory of the CPU
     backend = OrtBackend(threads=1)
     plain = backend.load(record)
-    bound = OrtNet(record, plain._session, backend._runtime, ("cpu", 0))
+    bound = OrtNet(record, plain._session, backend._runtime)
     given = arrays()
     given["a"].flags.writeable = False
     for step in range(3):
-        want, got = plain.run(**given), bound.run(**given)
+        want, got = plain.run(**given), dict(zip("ym", bound.run_bound("ym", given, "cpu", 0), strict=True))
         assert all(np.array_equal(want[name], got[name]) for name in want)
         given["b"] += step + 1  # written to: has to be taken anew
     assert list(bound._kept) == ["a"]

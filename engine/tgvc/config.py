@@ -29,7 +29,7 @@ OF_PROFILES = {  # options that only some profiles know
 }
 _OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 BASES = ("moved", "faded")
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")  # the one list of them; `tgvc.backends.base` makes them
 DEFAULT_BPP = 0.005
 
 

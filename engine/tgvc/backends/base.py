@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
 from tgvc.backends.spec import NetRecord
+from tgvc.config import BACKENDS as CHOICES
 from tgvc.errors import BackendUnavailableError, ConfigError
 
 AUTO = "auto"
-BACKENDS = ("onnxruntime", "onnxruntime-cuda")  # what may be asked for by name
+BACKENDS = tuple(name for name in CHOICES if name != AUTO)  # what may be asked for by name
 _BY_SPEED = ("onnxruntime-cuda", "onnxruntime")  # in which order "auto" looks
 _log = logging.getLogger("tgvc.backends")
 
@@ -35,6 +36,31 @@ class Net(Protocol):
         """
 
 
+@runtime_checkable
+class DeviceNet(Net, Protocol):
+    """A network that runs on arrays where they lie: on a GPU, or in host memory where `Backend.device` is ``cpu``."""
+
+    @property
+    def capturable(self) -> bool:
+        """Whether `launch` may be recorded into a CUDA graph once it has run with these shapes on this stream."""
+
+    def launch(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], stream: int) -> None:
+        """Queue one run on a CUDA stream; nothing is copied, nothing waits.
+
+        After the first call with the same shapes and stream nothing is allocated. Arrays have to live until the stream
+        has come past the run. On the CPU the run is over when this returns.
+
+        Args:
+            inputs: by name: arrays of any library that knows the CUDA array interface or DLPack, C order, dtypes of the
+                record; NumPy arrays on the CPU.
+            outputs: the same, written in place; none may share memory with another array of the call.
+            stream: handle of the stream, as an integer; 0 on the CPU.
+
+        Raises:
+            BackendError: a name, a dtype, a shape, the order in memory or the place is another, or the runtime failed.
+        """
+
+
 class Backend(Protocol):
     """A runtime that was found to work on this machine."""
 
@@ -48,9 +74,13 @@ class Backend(Protocol):
 
     @property
     def version(self) -> str:
-        """Of the runtime."""
+        """Of the runtime; what else it needs to be named by stands before it, such as ``tensorrt_rtx 1.7.1``."""
 
-    def load(self, record: NetRecord) -> Net:
+    @property
+    def device(self) -> str:
+        """Where `DeviceNet.launch` wants arrays: ``cpu``, or ``cuda:0`` with the ordinal of the GPU."""
+
+    def load(self, record: NetRecord) -> DeviceNet:
         """Make a network ready.
 
         Raises:
