@@ -13,9 +13,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from tgvc.bitstream.container import Group, Header, Reader
-from tgvc.bitstream.motion import anchor_grid
 from tgvc.bitstream.pictures import find_codec, resize_picture
-from tgvc.bitstream.tracks import decode_motion
+from tgvc.bitstream.segments import read_tracks
 from tgvc.config import DecoderConfig
 from tgvc.errors import ConfigError
 from tgvc.overlap import StageClock, run_ahead
@@ -24,6 +23,7 @@ from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.densify import read_motion
 from tgvc.synthesis.grain import SHARE, read_texture
 from tgvc.synthesis.group import DecodedGroup, GroupGenerator, WarpGroups
+from tgvc.synthesis.states import read_runs
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
 from tgvc.video.reader import TimedPicture
@@ -177,6 +177,11 @@ class Decoder:
                 if time_ >= start and (end is None or time_ < end):
                     yield TimedPicture(time_, picture)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is known before any stream: generator, bundle, backend, providers, steps, as in `DecodeReport`."""
+        return self._generator.facts
+
     def within(self, start: float | None, end: float | None) -> Decoder:
         """A decoder of another range of time that shares generator and networks with this one.
 
@@ -269,13 +274,13 @@ def decode_group(group: Group, header: Header, clock: StageClock) -> DecodedGrou
         keys = find_codec(group.codec).decode(group.pictures, group.key_width, group.key_height, len(group.keys))
         keys = [resize_picture(k, header.width, header.height) for k in keys]
     with clock.measure("motion"):
-        lengths = [b - a + 1 for a, b in zip(group.keys, group.keys[1:], strict=False)]
-        segments = decode_motion(group.motion, lengths, anchor_grid(header.width, header.height))
+        segments = read_tracks(group, header.width, header.height)
         motions = [read_motion(segment, header.width, header.height) for segment in segments]
+        states = read_runs(group) if group.kind == "affine" else None
     fine = key_fineness(len(group.pictures), len(keys), header.width, header.height)
-    timed = list(zip(motions, lengths, strict=True))
+    timed = [] if states is not None else list(zip(motions, group.segment_lengths, strict=True))
     texture = read_texture(group.texture, group.frames)
-    return DecodedGroup(zlib.crc32(group.pictures), header.seed, keys, timed, fine, header.matrix, texture)
+    return DecodedGroup(zlib.crc32(group.pictures), header.seed, keys, timed, fine, header.matrix, texture, states)
 
 
 def video_info(header: Header) -> VideoInfo:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, BinaryIO
 
+from tgvc.bitstream.affine import AffineMotion, step_size
 from tgvc.bitstream.container import Group, Reader
-from tgvc.bitstream.motion import SegmentMotion, anchor_grid
-from tgvc.bitstream.tracks import decode_motion
+from tgvc.bitstream.motion import SegmentMotion
+from tgvc.bitstream.segments import read_states, read_tracks
 from tgvc.config import PROFILE_IDS
 from tgvc.timing import shown_times
 
@@ -22,13 +23,17 @@ def read_segments(group: Group, width: int, height: int) -> list[SegmentMotion]:
     Raises:
         BitstreamError: damaged motion.
     """
-    lengths = [b - a + 1 for a, b in zip(group.keys, group.keys[1:], strict=False)]
-    return decode_motion(group.motion, lengths, anchor_grid(width, height))
+    return read_tracks(group, width, height)
 
 
 def count_modes(segments: Sequence[SegmentMotion]) -> dict[str, int]:
     """Segments per motion mode; ``plain`` are those whose keys are neighbours, so that nothing has to be painted."""
     return dict(sorted(Counter(s.mode if s.length > 2 else "plain" for s in segments).items()))
+
+
+def count_stretches(group: Group) -> dict[str, int]:
+    """Key pictures of a group of kind "affine" by what they do: ``A`` serve other frames, ``plain`` only themselves."""
+    return dict(sorted(Counter("A" if frames > 1 else "plain" for frames in group.segment_lengths).items()))
 
 
 def describe_stream(stream: BinaryIO) -> dict[str, Any]:
@@ -39,7 +44,9 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
         source_height`` (px), ``bpp`` (bits per pixel of the working size), ``kbps``, ``profile``, ``seed``, ``matrix``,
         ``meta``, ``layers`` (bytes of pictures, motion and overhead), ``modes`` (segments per motion mode) and
         ``groups``: for each its first frame, frames shown, frames decoded and not shown (``hidden``), start in seconds,
-        keys shown (frame numbers in the video), coded key size in px, bytes of both layers, trajectories and modes.
+        keys shown (frame numbers in the video), coded key size in px, bytes of both layers, trajectories, modes, and
+        ``states``: how many states are sent, what a parameter's step is and every how many frames, None where motion
+        is of kind "tracks".
 
     Raises:
         BitstreamError: not a valid stream.
@@ -50,8 +57,9 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
     frames, clock, modes = 0, Fraction(0), Counter[str]()
     for group in reader:
         segments = read_segments(group, header.width, header.height)
+        states = None if group.kind == "tracks" else _describe_states(read_states(group))
         times = shown_times(group, clock, header.fps)
-        used = count_modes(segments)
+        used = count_modes(segments) if states is None else count_stretches(group)
         modes.update(used)
         groups.append(
             {
@@ -65,6 +73,7 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
                 "motion": len(group.motion),
                 "trajectories": sum(len(s.anchors) for s in segments),
                 "modes": used,
+                "states": states,
             }
         )
         frames += group.shown
@@ -90,4 +99,13 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
         "layers": layers,
         "modes": dict(sorted(modes.items())),
         "groups": groups,
+    }
+
+
+def _describe_states(motion: AffineMotion) -> dict[str, Any]:
+    return {
+        "sent": sum(len(levels) for levels in motion.levels),
+        "parameters": 2 * motion.channels,
+        "step": round(step_size(motion.step), 5),
+        "every": motion.decimation,
     }

@@ -135,8 +135,11 @@ def read_header(source: Bytes) -> dict[str, str]:
 
 def read_group(source: Bytes, header: dict[str, str], document: str) -> dict[str, Any]:
     flags, frames, keys = source.u8(), source.varint(), [0]
-    spacing = source.u8()
-    while keys[-1] < frames - 1:
+    is_open, affine = flags & 32, flags & 64
+    for _ in range(source.varint() if is_open else 0):
+        keys.append(keys[-1] + source.varint())
+    spacing = 0 if is_open else source.u8()
+    while not is_open and keys[-1] < frames - 1:
         run, gap = (0, spacing - 1) if spacing else divmod(source.u8(), 32)
         for _ in range(run + 1):
             keys.append(min(keys[-1] + gap + 1, frames - 1))
@@ -146,7 +149,8 @@ def read_group(source: Bytes, header: dict[str, str], document: str) -> dict[str
     hidden = [source.varint(), source.varint()] if flags & 2 else [0, 0]
     times = read_times(source, frames, header["fps"]) if flags & 4 else None
     motion = source.take(source.varint()) if flags & 8 else b""
-    lengths = [b - a + 1 for a, b in pairwise(keys)]
+    lengths = [b - a + (not affine) for a, b in pairwise(keys)] + ([frames - keys[-1]] if is_open else [])
+    pictures = source.take(source.varint()) if affine else source.data[source.at :]
     grid = (-(-int(header["width"]) // 4), -(-int(header["height"]) // 4))
     return {
         "frames": frames,
@@ -156,9 +160,61 @@ def read_group(source: Bytes, header: dict[str, str], document: str) -> dict[str
         "hidden": hidden,
         "texture": texture.hex(),
         "times": times,
-        "motion": list(read_motion(motion, lengths, grid, contexts_of(document))),
-        "pictures": source.data[source.at :],
+        "motion": read_states(source.data[source.at :], lengths, document)
+        if affine
+        else list(read_motion(motion, lengths, grid, contexts_of(document))),
+        "pictures": pictures,
     }
+
+
+def read_states(data: bytes, lengths: list[int], document: str) -> dict[str, Any]:
+    table = re.search(r"```states\n(.*?)```", document, re.DOTALL)
+    assert table is not None
+    priors = [[int(p) for p in line.split()] for line in table[1].splitlines()]
+    ranges = Ranges(data)
+    channels, step, every, momentum = (ranges.raw(n) + more for n, more in ((6, 1), (6, 0), (3, 1), (3, 0)))
+
+    def fresh(count: int) -> list[list[int]]:
+        return [[32768, 0] for _ in range(count)]
+
+    firsts = [(fresh(12), fresh(3), [32768, 0]) for _ in range(2)]
+    kinds = {k: [([[[256 * p, 4] for p in row] for row in priors], fresh(3)) for _ in "go"] for k in ("jump", "change")}
+    moved, signs, sizes, memory, did_move = fresh(2), fresh(3), [0] * 2 * channels, [0] * 2 * channels, 1
+
+    def residuals(kind: str) -> list[int]:
+        out = []
+        for i in range(2 * channels):
+            classes, top = kinds[kind][i >= channels]
+            beside = abs(out[-1]) if out else 0
+            size = ranges.unsigned(classes[min(5, (2 * sizes[i] + beside).bit_length())], top)
+            sizes[i] = size
+            if size:
+                negative = ranges.bit(signs[memory[i]])
+                memory[i], size = 1 + negative, -size if negative else size
+            out.append(size)
+        return out
+
+    runs, state = [], None
+    for m in lengths:
+        run: list[list[int]] = []
+        for frame in [*range(0, m - 1, every), m - 1] if m > 1 else []:
+            if state is None:
+                state = []
+                for i in range(2 * channels):
+                    length, top, sign = firsts[i >= channels]
+                    size = ranges.unsigned(length, top)
+                    state.append(-size if size and ranges.bit(sign) else size)
+            elif frame == 0:
+                state = [a + b for a, b in zip(state, residuals("jump"), strict=True)]
+            else:
+                expected = [p + (p - q) * momentum // 4 for p, q in zip(run[-1], run[-2:][0], strict=True)]
+                did_move = ranges.bit(moved[did_move])
+                sizes = sizes if did_move else [0] * 2 * channels
+                change = residuals("change") if did_move else sizes
+                state = [a + b for a, b in zip(expected, change, strict=True)]
+            run.append(state)
+        runs.append(run)
+    return {"channels": channels, "step": step, "decimation": every, "momentum": momentum, "levels": runs}
 
 
 def read_times(source: Bytes, frames: int, fps: str) -> list[int]:

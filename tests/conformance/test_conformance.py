@@ -9,13 +9,15 @@ from itertools import pairwise
 from pathlib import Path
 
 import doc_example
+import open_recipe
 import plain_decoder
 import pytest
 import stream_recipe
 
 from tgvc.bitstream.container import Reader
 from tgvc.bitstream.motion import anchor_grid
-from tgvc.bitstream.tracks import decode_motion
+from tgvc.bitstream.segments import read_states, read_tracks
+from tgvc.bitstream.tracks import canonical, decode_motion
 from tgvc.errors import BitstreamError
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "bitstream.md"
@@ -84,6 +86,27 @@ def test_a_decoder_written_from_the_document_alone_reads_the_same():
     for group in expected["groups"]:
         del group["pictures_crc"]
     assert read == expected
+
+
+def test_open_groups_are_written_and_read_as_committed():
+    data = open_recipe.STREAM.read_bytes()
+    assert open_recipe.build() == data
+    first, second = Reader(io.BytesIO(data))
+    assert read_tracks(first, 256, 256) == [canonical(s, (64, 64)) for s in open_recipe.tracks()]
+    assert read_states(second) == open_recipe.states()
+
+
+def test_a_decoder_written_from_the_document_alone_reads_open_groups():
+    data = open_recipe.STREAM.read_bytes()
+    read = plain_decoder.read_stream(data, DOCUMENT.read_text(encoding="utf-8"))["groups"]
+    motion = open_recipe.states()
+    assert [(g["frames"], g["keys"], g["pictures"]) for g in read] == [
+        (8, [0, 3], b"two pictures"),
+        (48, [0, 7, 8], b"three"),
+    ]
+    assert read[0]["motion"] == [stream_recipe.plain(canonical(s, (64, 64))) for s in open_recipe.tracks()]
+    plain = {name: getattr(motion, name) for name in ("channels", "step", "decimation", "momentum")}
+    assert read[1]["motion"] == plain | {"levels": [levels.tolist() for levels in motion.levels]}
 
 
 def test_the_documented_example_is_what_the_code_writes():

@@ -23,7 +23,8 @@ class DecodedGroup:
     (3H/2, W). ``motions``: motion and length (frames, both keys included) of the segments between them. ``fine``:
     fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`. ``matrix``: colour matrix code of
     ISO/IEC 23091-2. ``texture`` float32 (frames,): energy of the source's finest octave, squared grey levels; None
-    where the stream does not say.
+    where the stream does not say. ``states``: of a group of kind "affine", for every key picture float32 (frames that
+    it serves, 2C), the states of these; there are no ``motions`` then.
     """
 
     number: int
@@ -33,10 +34,18 @@ class DecodedGroup:
     fine: float
     matrix: int = DEFAULT_MATRIX
     texture: FloatArray | None = None
+    states: tuple[FloatArray, ...] | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether motion alone leads on from the last key picture."""
+        return self.states is not None or len(self.motions) == len(self.keys)
 
     @property
     def frames(self) -> int:
         """Frames of the group, hidden ones included."""
+        if self.states is not None:
+            return sum(len(run) for run in self.states)
         return 1 + sum(length - 1 for _, length in self.motions)
 
 

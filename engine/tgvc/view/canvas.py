@@ -25,6 +25,7 @@ MODES: dict[str, Colour] = {
     "T": (255, 138, 76),
     "G": (182, 136, 255),
     "H": (240, 110, 150),
+    "A": (255, 214, 120),
     "plain": (94, 106, 132),
 }
 MODE_NAMES = {
@@ -32,6 +33,7 @@ MODE_NAMES = {
     "T": "T  flow bent by what is sent",
     "G": "G  global motion and tracks",
     "H": "H  cross-fade",
+    "A": "A  states of a network",
     "plain": "plain  neighbouring keys",
 }
 # Colours of trajectories, far apart from their neighbours in the list and readable on most pictures.

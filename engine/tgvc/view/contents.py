@@ -10,6 +10,7 @@ from typing import BinaryIO
 from tgvc.bitstream.container import Group, Header, Reader
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.pictures import find_codec, resize_picture
+from tgvc.bitstream.segments import read_states
 from tgvc.bitstream.tracks import MotionCoder
 from tgvc.summary import read_segments
 from tgvc.timing import shown_times
@@ -19,14 +20,16 @@ from tgvc.view.obu import picture_sizes
 
 @dataclass(frozen=True)
 class Piece:
-    """A segment: frames ``first`` to ``last`` of the video, both of them keys; ``number`` within its group.
+    """A segment: frames ``first`` to ``last`` of the video; ``number`` within its group.
 
-    Where frames are decoded and not shown, it is cut to those that are; ``whole`` says that its first key is shown.
+    The first is a key picture, and so is the last unless the group is open there or its motion is of kind "affine",
+    which has no ``motion`` that a drawing could show. Where frames are decoded and not shown, it is cut to those that
+    are; ``whole`` says that its first key is shown.
     """
 
     first: int
     last: int
-    motion: SegmentMotion
+    motion: SegmentMotion | None
     motion_bytes: float
     group: Group
     number: int
@@ -34,8 +37,15 @@ class Piece:
 
     @property
     def mode(self) -> str:
-        """The motion mode, or ``plain`` where no frame lies between the keys."""
+        """The motion mode, or ``plain`` where no frame has to be painted."""
+        if self.motion is None:
+            return "A" if self.last > self.first else "plain"
         return self.motion.mode if self.motion.length > 2 else "plain"
+
+    @property
+    def tracks(self) -> int:
+        """Trajectories that are sent."""
+        return 0 if self.motion is None else len(self.motion.anchors)
 
 
 @dataclass
@@ -73,10 +83,10 @@ def read_contents(stream: BinaryIO) -> Contents:
     contents, clock = Contents(header), Fraction(0)
     for group in reader:
         frames = _shown_numbers(group, contents.frames)
-        segments = read_segments(group, header.width, header.height)
-        shares = _share_motion(group, segments, header)
+        segments, shares = _read_motion(group, header)
+        ends = [*frames[1:], contents.frames + group.shown - 1] if group.open else frames[1:]
         for number, (segment, share) in enumerate(zip(segments, shares, strict=True)):
-            first, last = frames[number : number + 2]
+            first, last = frames[number], ends[number]
             whole = group.keys[number] >= group.hide_head and last > first
             contents.pieces.append(Piece(first, last, segment, share, group, number, whole))
         for frame, size in zip(frames, _share_pictures(group), strict=True):
@@ -110,6 +120,15 @@ def _share_pictures(group: Group) -> Sequence[float]:
     count = len(group.keys)
     sizes = picture_sizes(group.pictures, count) if find_codec(group.codec).name == "av1" else None
     return sizes or [len(group.pictures) / count] * count
+
+
+def _read_motion(group: Group, header: Header) -> tuple[Sequence[SegmentMotion | None], list[float]]:
+    """The segments of a group and the bytes of motion of each, of kind "affine" in proportion to its states."""
+    if group.kind == "tracks":
+        segments = read_segments(group, header.width, header.height)
+        return segments, _share_motion(group, segments, header)
+    sent = [len(levels) for levels in read_states(group).levels]
+    return [None] * len(sent), [len(group.motion) * count / sum(sent) for count in sent]
 
 
 def _share_motion(group: Group, segments: Sequence[SegmentMotion], header: Header) -> list[float]:

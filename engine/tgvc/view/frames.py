@@ -56,9 +56,7 @@ def choose_tiles(contents: Contents, count: int) -> list[Tile]:
     parts: dict[int, list[Piece]] = {}
     for piece in shown:
         parts.setdefault(piece.first * count // contents.frames, []).append(piece)
-    chosen = [
-        max(part, key=lambda p: (len(p.motion.anchors), p.motion_bytes, p.last - p.first)) for part in parts.values()
-    ]
+    chosen = [max(part, key=lambda p: (p.tracks, p.motion_bytes, p.last - p.first)) for part in parts.values()]
     return [_moving_tile(piece, contents.header) for piece in chosen]
 
 
@@ -87,7 +85,8 @@ def draw_tile(canvas: Canvas, tile: Tile, box: Box, header: Header) -> None:
             points = [place(p) for p in path[run]]
             canvas.line(points, (0, 0, 0), 5.0, 140)
             canvas.line(points, colour, 2.6)
-        anchor = place(path[-1 if tile.piece and tile.piece.motion.origin[number] else 0])
+        motion = tile.piece.motion if tile.piece else None
+        anchor = place(path[-1 if motion is not None and motion.origin[number] else 0])
         canvas.dot(anchor, 5.0, (0, 0, 0), 170)
         canvas.dot(anchor, 3.6, colour)
     baseline = bottom - _STRIP_PX / 2
@@ -111,11 +110,12 @@ def _still_tile(number: int, picture: Picture, header: Header) -> Tile:
 
 def _moving_tile(piece: Piece, header: Header) -> Tile:
     keys = decode_keys(piece.group, header)
-    first, last = keys[piece.number], keys[piece.number + 1]
-    motion = read_motion(piece.motion, header.width, header.height)
-    if piece.mode in ("plain", "H"):
+    first = keys[piece.number]
+    if piece.motion is None or piece.mode in ("plain", "H"):
         still = _still_tile(piece.first, first, header)
         return Tile(still.number, still.image, piece, still.tracks, still.visible, still.grid)
+    motion = read_motion(piece.motion, header.width, header.height)
+    last = keys[min(piece.number + 1, len(keys) - 1)]  # an open group ends in mode G, which does not look at it
     pitch = header.width / _NODES_ACROSS
     rows = max(2, round(header.height / pitch))
     x = (np.arange(_NODES_ACROSS) + 0.5) * pitch
