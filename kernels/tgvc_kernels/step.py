@@ -39,21 +39,25 @@ class Held(NamedTuple):
     """Frames that are known, and how much noise they get.
 
     ``frames`` bool (T,); ``clean`` float32 (C, T, h, w), their latents; ``signal`` and ``spread``: sqrt(abar) and
-    sqrt(1 - abar) of the step that comes next, at whose level the noise of draw 0 is put on them.
+    sqrt(1 - abar) of the step that comes next, at whose level noise is put on them: ``start``, float32 (C, T, h, w), or
+    that of draw 0 if None. ``level``: what the latents are multiplied with, as the dynamic rescale wants it there.
     """
 
     frames: Any
     clean: Any
     signal: float
     spread: float
+    start: Any = None
+    level: float = 1.0
 
 
 class Pull(NamedTuple):
     """The guidance by trajectories at the clean estimate x0; its weight is w5.
 
     It looks at ``z = base + scale x0``: ``base`` float32 (C, T, h, w) or None for 0, ``scale`` a number or float32
-    (C,). The plan points into the frames of z, and behind them into those of ``outside``, float32 (C, n, h, w) or None.
-    ``mean``: the pull at a cell is divided by the sum of the weights that meet there.
+    (C,). The plan points into the frames of z, and behind them into those of ``outside``, float32 (C, n, h, w) or None,
+    which are multiplied with ``outside_level``. ``mean``: the pull at a cell is divided by the sum of the weights that
+    meet there.
     """
 
     plan: Any
@@ -61,6 +65,7 @@ class Pull(NamedTuple):
     scale: Any = 1.0
     outside: Any = None
     mean: bool = False
+    outside_level: float = 1.0
 
 
 class StepParts(NamedTuple):
@@ -90,18 +95,21 @@ def compose_step(
     wide, other = v.astype(np.float32), None if uncond is None else uncond.astype(np.float32)
     clean, output = kernels.predict_clean(x, wide, *factors[:3], other, *factors[3:])
     if held is not None:
-        kept = np.asarray(held.frames, np.bool_)[:, None, None]
-        clean = np.where(kept, held.clean, clean)
+        kept, known = np.asarray(held.frames, np.bool_)[:, None, None], np.float32(held.level) * held.clean
+        clean = np.where(kept, known, clean)
     fresh = None
     if noise is not None and noise.draw > 0:
         fresh = kernels.normal_noise(noise.seed, noise.group, noise.frames, noise.draw, channels, height, width)
     gradient = None if pull is None else _gradient(kernels, clean, pull)
     following = kernels.sampler_step(x, output, clean, weights, earlier, fresh, gradient)
     if held is not None:
-        if noise is None:
-            raise ValueError("held: expected noise beside it: known frames get the noise of draw 0")
-        start = kernels.normal_noise(noise.seed, noise.group, noise.frames, 0, channels, height, width)
-        noisy = np.float32(held.signal) * held.clean + np.float32(held.spread) * start
+        start = held.start
+        if start is None and noise is None:
+            raise ValueError("held: expected start in it or noise beside it: known frames get noise too")
+        if start is None:
+            assert noise is not None
+            start = kernels.normal_noise(noise.seed, noise.group, noise.frames, 0, channels, height, width)
+        noisy = np.float32(held.signal) * known + np.float32(held.spread) * start
         following = np.where(kept, noisy, following)
     if network is not None:
         network[:, :channels] = following.astype(network.dtype)
@@ -112,7 +120,9 @@ def _gradient(kernels: StepParts, clean: Latents, pull: Pull) -> Latents:
     scale = np.asarray(pull.scale, np.float32)
     scaled = (scale if scale.ndim == 0 else scale[:, None, None, None]) * clean
     z = scaled if pull.base is None else pull.base + scaled
-    volume = z if pull.outside is None else np.concatenate([z, pull.outside], axis=1)
+    volume = z
+    if pull.outside is not None:
+        volume = np.concatenate([z, np.float32(pull.outside_level) * pull.outside], axis=1)
     gradient: Latents = kernels.guidance_gradient(z, pull.plan, volume, volume)
     if pull.mean and pull.plan.cells.size:
         gradient.reshape(len(gradient), -1)[:, pull.plan.cells] /= pulls_per_cell(pull.plan)
