@@ -143,11 +143,13 @@ def _fields(dtype: str) -> Outputs:
 
     field, by = (stored(uniform(seed, (5, 9, 2), -4, 4), dtype) for seed in (1, 2))
     at, values = stored(uniform(3, (7, 2), -3, 12), dtype), stored(uniform(4, (7, 2), -2, 2), dtype)
+    features = stored(uniform(30, (3, 5, 9), -2, 2), dtype)
     on = {id(a): to_device(a, dtype) for a in (field, by, at, values)}
     return [
         (gpu.sample_field(on[id(field)], on[id(at)], stream=0), (reference.sample_field(field, at), 0)),
         (gpu.project(on[id(field)], 0.375, 3, stream=0), (reference.project(field, 0.375, 3), 0)),
         (gpu.shift(on[id(field)], on[id(by)], stream=0), (reference.shift(field, by), 0)),
+        (gpu.splat(to_device(features, dtype), on[id(by)], stream=0), (reference.splat(features, by), 0)),
         (gpu.densify(on[id(at)], on[id(values)], 6, 11, 4.0, stream=0), (cpu.densify(at, values, 6, 11, 4.0), 0)),
     ]
 

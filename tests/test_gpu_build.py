@@ -170,6 +170,11 @@ def test_c_functions_of_fields_and_planes_equal_the_reference(library: Library) 
     few = np.empty_like(at)
     assert library.call("tgvc_sample_field", field, at, few, 6, 40, 9) == 0
     assert np.array_equal(few, reference.sample_field(field, at))
+    features, moved = numbers(10, (3, 6, 40)), np.empty((4, 6, 40), np.float32)
+    sums = np.full((4, 6, 40), 77, np.int64)
+    assert library.call("tgvc_splat", features, by, sums, moved, 3, 6, 40) == 0
+    assert np.array_equal(moved, reference.splat(features, by))
+    assert library.call("tgvc_splat", features, by, sums, moved, 2**32 - 1, 6, 40) != 0
     assert library.call("tgvc_densify", at, by, out, 9, 6, 40, np.float64(5.0)) == 0
     # 1e-6: the constant term is a power of the C library's here and one of NumPy's there
     assert np.allclose(out, cpu.densify(at, by.reshape(-1, 2)[:9].copy(), 6, 40, 5.0), rtol=0, atol=1e-6)

@@ -123,6 +123,19 @@ def test_field_kernels_equal_the_reference(
 
 
 @every_type
+@pytest.mark.parametrize(("size", "channels"), [((2, 2), 1), ((9, 7), 0), ((16, 33), 5)])
+@pytest.mark.parametrize("amplitude", [0.0, 0.7, 20.0, 3e4])
+def test_splat_equals_the_reference(
+    launched: list[str], dtype: str, size: tuple[int, int], channels: int, amplitude: float
+) -> None:
+    features = stored(numbers(21, (channels, *size)) * np.float32(9e3), dtype)
+    flow = stored(numbers(22, (*size, 2)) * np.float32(amplitude), dtype)
+    flow[0, 0, 1], flow[1, 1] = np.nan, np.inf
+    found = gpu.splat(to_device(features, dtype), to_device(flow, dtype), stream=STREAM)
+    assert_stored(found, reference.splat(features, flow), dtype)
+
+
+@every_type
 @pytest.mark.parametrize("count", [0, 1, 9])
 def test_densify_has_the_bits_of_the_cpu_twin_and_agrees_with_the_reference(
     launched: list[str], dtype: str, count: int

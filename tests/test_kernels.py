@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tgvc_kernels import cpu, ops, reference
 
-OPS = ("sample_field", "project", "shift", "densify", "warp", "blend_weights", "mix")
+OPS = ("sample_field", "project", "shift", "densify", "splat", "warp", "blend_weights", "mix")
 # reference.py promises the same bits, or 1e-5 of the largest value where a power or a long sum is rounded differently
 TOLERANCE = {"densify": 1e-5, "blend_weights": 1e-5}
 
@@ -69,6 +69,8 @@ def make_case(op: str, size: tuple[int, int], scale: int, amplitude: float, seed
     elif op == "densify":
         centres = (rng.uniform(-1, 2, (3 * scale - 3, 2)) * (w, h)).astype(np.float32)
         arguments = (centres, random_field(rng, (len(centres), 1), amplitude)[:, 0], h, w, 3.5 * scale)
+    elif op == "splat":
+        arguments = ((rng.standard_normal((scale, h, w)) * (0.0, 1.0, 30.0, 1e5)[scale - 1]).astype(np.float32), field)
     elif op == "warp":
         arguments = (rng.integers(0, 256, (scale * h, scale * w), dtype=np.uint8), field)
     elif op == "blend_weights":
@@ -281,6 +283,51 @@ def test_shift_by_nothing_is_the_field(module: Any) -> None:
     field = random_field(np.random.default_rng(4), (6, 8), 3.0)
     assert np.array_equal(module.shift(field, np.zeros_like(field)), field)
     assert np.array_equal(module.shift(np.zeros_like(field), field), field)
+
+
+@both
+def test_splat_by_whole_cells_is_a_move(module: Any) -> None:
+    features = np.random.default_rng(5).integers(-99, 99, (3, 7, 9)).astype(np.float32)
+    flow = np.broadcast_to(np.float32((2, -1)), (7, 9, 2)).copy()
+    found = module.splat(features, flow)
+    assert np.array_equal(found[:3, :6, 2:], features[:, 1:, :7])
+    assert np.all(found[3, :6, 2:] == 1)
+    assert not found[:, 6].any()
+    assert not found[:, :, :2].any()
+
+
+@both
+def test_splat_averages_what_meets(module: Any) -> None:
+    features, flow = np.zeros((1, 2, 4), np.float32), np.zeros((2, 4, 2), np.float32)
+    features[0, 0] = 1, 2, 4, 8
+    flow[0, 0, 0], flow[0, 2, 0] = 1, -0.5  # 1 goes onto the 2, half of the 4 too
+    found = module.splat(features, flow)
+    assert found[0, 0].tolist() == [0, (1 + 2 + 4 / 2) / 2.5, 4, 8]
+    assert found[1, 0].tolist() == [0, 2.5, 0.5, 1]
+
+
+@both
+@given(st.integers(0, 2**32 - 1), st.floats(0, 6))
+@settings(max_examples=20, deadline=None)
+def test_splat_loses_only_what_goes_outside(module: Any, seed: int, amplitude: float) -> None:
+    rng = np.random.default_rng(seed)
+    flow = random_field(rng, (8, 11), amplitude)
+    found = module.splat(np.full((2, 8, 11), 0.375, np.float32), flow)
+    assert set(np.unique(found[:2])) <= {0.0, 0.375}
+    at = flow + np.stack(np.meshgrid(np.arange(11), np.arange(8)), axis=-1)
+    inside = np.all((at >= 0) & (at <= (10, 7)), axis=-1).sum()
+    touched = np.all((at > -1) & (at < (11, 8)), axis=-1).sum()
+    assert inside - 1e-3 <= found[2].sum() <= touched + 1e-3
+
+
+@both
+def test_splat_survives_what_is_not_a_number(module: Any) -> None:
+    features, flow = np.ones((1, 3, 4), np.float32), np.zeros((3, 4, 2), np.float32)
+    features[0, 0, 0], features[0, 1, 1], features[0, 1, 2] = np.nan, np.inf, -1e30
+    flow[2, 0], flow[2, 1, 0], flow[2, 2, 1] = np.nan, np.inf, -np.inf
+    found = module.splat(features, flow)
+    assert found[0].tolist() == [[0, 1, 1, 1], [1, 16384, -16384, 1], [0, 0, 0, 1]]
+    assert found[1, 2].tolist() == [0, 0, 0, 1]
 
 
 @both

@@ -54,6 +54,11 @@ TGVC_API int tgvc_densify(
     tgvc_type type, const void* centres, const void* values, void* out, uint32_t count, uint32_t h, uint32_t w,
     double reach, tgvc_stream stream);
 
+/* features (channels, h, w), flow (h, w, 2) -> out (channels + 1, h, w); sums: memory for as many int64, of any content */
+TGVC_API int tgvc_splat(
+    tgvc_type type, const void* features, const void* flow, int64_t* sums, void* out, uint32_t channels, uint32_t h,
+    uint32_t w, tgvc_stream stream);
+
 /* ---- planes: height = s * h and width = s * w for a whole s >= 1 ---- */
 
 /* plane uint8 (height, width), field (h, w, 2) -> out (height, width) */

@@ -6,4 +6,5 @@
 #include "noise.cu"
 #include "packing.cu"
 #include "pictures.cu"
+#include "splat.cu"
 #include "step.cu"

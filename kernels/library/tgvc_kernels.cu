@@ -109,6 +109,18 @@ int tgvc_densify(
     return launch(TGVC_PICK(densify), uint64_t(h) * w, stream, centres, values, out, count, h, w, core, pull);
 }
 
+int tgvc_splat(
+    tgvc_type type, const void* features, const void* flow, int64_t* sums, void* out, uint32_t channels, uint32_t h,
+    uint32_t w, tgvc_stream stream) {
+    if (h < 2 || w < 2 || !fits(h, w, 2) || channels == UINT32_MAX || !fits(h * w, channels + 1)) {
+        return cudaErrorInvalidValue;
+    }
+    const uint32_t cells = h * w, count = cells * (channels + 1);
+    if (const int fault = launch(TGVC_PICK(splat_clear), count, stream, sums, count)) return fault;
+    if (const int fault = launch(TGVC_PICK(splat_add), cells, stream, features, flow, sums, channels, h, w)) return fault;
+    return launch(TGVC_PICK(splat_finish), cells, stream, sums, out, channels, cells);
+}
+
 static bool scaled(uint32_t height, uint32_t width, uint32_t h, uint32_t w) {
     return h >= 2 && w >= 2 && fits(height, width) && height / h >= 1 && height == height / h * h &&
            uint64_t(width) == uint64_t(height / h) * w;

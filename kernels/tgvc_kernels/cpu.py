@@ -23,6 +23,7 @@ Plane = npt.NDArray[np.float32]
 _F = np.float32
 _ZERO, _HALF, _ONE, _TWO, _THREE, _FOUR, _FIVE = _F(0), _F(0.5), _F(1), _F(2), _F(3), _F(4), _F(5)
 _WHITE = _F(255)
+_PLACES, _LEVELS, _FARTHEST, _LARGEST = _F(64), _F(1 << 16), _F(1 << 20), _F(1 << 14)  # of `splat`
 _1, _2, _3 = np.uint32(1), np.uint32(2), np.uint32(3)
 
 
@@ -140,6 +141,44 @@ def densify(centres: Field, values: Field, height: int, width: int, reach: float
     core = np.float32((reach / 16) ** 2)
     pull = np.float32((reach**2 + core) ** -1.75)
     _densify(np.ascontiguousarray(centres), np.ascontiguousarray(values), core, pull, out)
+    return out
+
+
+@_compiled
+def _splat(features: npt.NDArray[np.float32], flow: Field, sums: npt.NDArray[np.int64], out: Plane) -> None:
+    count, height, width = features.shape
+    for j in range(height):
+        for i in range(width):
+            x, y = _F(i) + flow[j, i, 0], _F(j) + flow[j, i, 1]
+            if not (abs(x) < _FARTHEST and abs(y) < _FARTHEST):
+                continue
+            px, py = np.int64(np.rint(x * _PLACES)), np.int64(np.rint(y * _PLACES))
+            left, top, fx, fy = px >> 6, py >> 6, px & 63, py & 63
+            for down in range(2):
+                row = top + down
+                for right in range(2):
+                    column = left + right
+                    if 0 <= row < height and 0 <= column < width:
+                        share = (fx if right else 64 - fx) * (fy if down else 64 - fy)
+                        sums[count, row, column] += share
+                        for c in range(count):
+                            value = features[c, j, i]
+                            if value == value:  # else it counts as 0
+                                value = min(_LARGEST, max(-_LARGEST, value))
+                                sums[c, row, column] += np.int64(np.rint(value * _LEVELS)) * share
+    for j in range(height):
+        for i in range(width):
+            weight = np.float64(sums[count, j, i])
+            out[count, j, i] = weight / 4096.0
+            for c in range(count):
+                out[c, j, i] = np.float64(sums[c, j, i]) / max(weight * 65536.0, 1.0)
+
+
+def splat(features: npt.NDArray[np.float32], flow: Field) -> npt.NDArray[np.float32]:
+    """See `reference.splat`."""
+    count, height, width = features.shape
+    sums, out = np.zeros((count + 1, height, width), np.int64), np.empty((count + 1, height, width), np.float32)
+    _splat(np.ascontiguousarray(features), np.ascontiguousarray(flow), sums, out)
     return out
 
 

@@ -7,7 +7,16 @@ CuPy array is made. Kernels are compiled at first use through NVRTC and kept on 
 
 from __future__ import annotations
 
-from tgvc_kernels.device.field_kernels import blend_weights, densify, mix, project, sample_field, shift, warp
+from tgvc_kernels.device.field_kernels import (
+    blend_weights,
+    densify,
+    mix,
+    project,
+    sample_field,
+    shift,
+    splat,
+    warp,
+)
 from tgvc_kernels.device.latent_kernels import (
     DevicePlan,
     guidance_gradient,
@@ -34,6 +43,7 @@ __all__ = [
     "sample_field",
     "sampler_step",
     "shift",
+    "splat",
     "unpack_planes",
     "upload_plan",
     "warp",

@@ -41,6 +41,7 @@ __all__ = [
     "sample_field",
     "sampler_step",
     "shift",
+    "splat",
     "unpack_planes",
     "warp",
     "yuv_to_rgb",
@@ -130,6 +131,17 @@ def densify(
     if min(height, width) < 1 or not reach > 0:
         raise ValueError(f"height={height}, width={width}, reach={reach}: expected positive numbers")
     result: Field = _module(implementation).densify(centres, values, height, width, reach)
+    return result
+
+
+@by_array
+def splat(
+    features: npt.NDArray[np.float32], flow: Field, *, implementation: Implementation | None = None, stream: Any = None
+) -> npt.NDArray[np.float32]:
+    """Features (C, h, w) moved forwards by a flow (h, w, 2), and how much came where; see `reference.splat`."""
+    _check_field("flow", flow)
+    _check_plane("features", features, np.float32, (*features.shape[:1], *flow.shape[:2]))
+    result: npt.NDArray[np.float32] = _module(implementation).splat(features, flow)
     return result
 
 

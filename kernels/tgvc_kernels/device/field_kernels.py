@@ -67,6 +67,23 @@ def densify(centres: Any, values: Any, height: int, width: int, reach: float, *,
     return out
 
 
+def splat(features: Any, flow: Any, *, stream: Any, out: Any = None) -> Any:
+    """See `reference.splat`. Makes memory for its sums, so it cannot be captured into a graph."""
+    call = Call("splat", stream)
+    motion = call.take("flow", flow, (None, None, 2))
+    height, width = motion.shape[:2]
+    check_cells("flow", (height, width))
+    source = call.take("features", features, (None, height, width))
+    shape = (source.shape[0] + 1, height, width)
+    out, target = call.give(out, shape)
+    _, sums = call.give(None, shape, "int64")
+    cells = height * width
+    call.launch("splat_clear", cells * shape[0], sums, cells * shape[0])
+    call.launch("splat_add", cells, source, motion, sums, source.shape[0], height, width)
+    call.launch("splat_finish", cells, sums, target, source.shape[0], cells)
+    return out
+
+
 def warp(plane: Any, field: Any, *, stream: Any, out: Any = None) -> Any:
     """See `reference.warp`."""
     call = Call("pictures", stream)

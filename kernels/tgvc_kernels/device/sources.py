@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import files
 
-UNITS = ("colour", "fields", "guidance", "noise", "packing", "pictures", "step")
+UNITS = ("colour", "fields", "guidance", "noise", "packing", "pictures", "splat", "step")
 
 
 @cache
