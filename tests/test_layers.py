@@ -32,7 +32,8 @@ LAYERS = (
     ("summary", "analysis", "synthesis"),
     ("planning",),
     ("encoder", "decoder"),
-    ("api", "view", "demo"),
+    ("session",),
+    ("api", "view", "demo", "batch"),
     ("",),  # the package itself: its public names
     ("doctor",),
     ("cli",),

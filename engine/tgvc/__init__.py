@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from tgvc.decoder import Decoder
     from tgvc.encoder import Encoder
     from tgvc.errors import TgvcError
+    from tgvc.session import DecodeSession
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "DecodeSession",
     "Decoder",
     "DecoderConfig",
     "Encoder",
@@ -37,6 +39,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DecodeSession": "tgvc.session",
     "Decoder": "tgvc.decoder",
     "DecoderConfig": "tgvc.config",
     "Encoder": "tgvc.encoder",

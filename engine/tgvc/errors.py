@@ -42,3 +42,19 @@ class BackendError(TgvcError, RuntimeError):
 
 class BackendUnavailableError(BackendError, ImportError):
     """A backend or optional package that is not installed: says what is missing and how to get it."""
+
+
+class SessionError(TgvcError, RuntimeError):
+    """A decoding session that takes no more requests, or is used in another process than it was made in."""
+
+
+class SessionFullError(SessionError):
+    """A decoding session whose queue of requests is full."""
+
+
+class RequestCancelledError(SessionError):
+    """A request of a decoding session that was cancelled, or ended with its session."""
+
+
+class RequestTimeoutError(SessionError, TimeoutError):
+    """A request of a decoding session that missed its deadline, or a wait for it that took too long."""
