@@ -14,6 +14,7 @@ from typing import TypeAlias
 import numpy as np
 
 from tgvc.diffusion.schedule import Schedule
+from tgvc.diffusion.steps import StepNumbers, ddim_steps, dpm_steps
 from tgvc.errors import ConfigError
 from tgvc.types import BoolArray, FloatArray, check_array
 from tgvc_kernels import ops
@@ -101,15 +102,10 @@ def ddim(
         raise ConfigError(f"noise: expected a function, as eta={schedule.eta:g} asks for fresh noise")
     options = options or Options()
     run = _Run(denoise, x, schedule, correct, options)
-    for i in range(run.first, -1, -1):
-        v = run.predict(i)
-        a, b, sigma = schedule.at(i), schedule.after(i), schedule.sigma(i)
-        direction = schedule.direction(i)
-        # eps = s v + n x
-        weights = direction * math.sqrt(1 - a), direction * math.sqrt(a), math.sqrt(b)
-        wanted = sigma > 0 and (i > 0 or options.noisy)
-        fresh = noise(i) if noise is not None and wanted else None
-        run.move(i, v, weights, on_step, noise=(sigma, fresh))
+    for step in ddim_steps(schedule, run.first, noisy=options.noisy):
+        v = run.predict(step.index)
+        fresh = noise(step.index) if noise is not None and step.draw else None
+        run.move(step, v, on_step, noise=fresh)
     return run.x if options.noisy else run.clean
 
 
@@ -136,24 +132,13 @@ def dpm_solver(
             "noisy: expected False with this solver, whose last step ends on the clean estimate; use ddim"
         )
     run = _Run(denoise, x, schedule, correct, options or Options())
-    earlier: tuple[FloatArray, float] | None = None  # estimate of the step before, and its stride in log-SNR
-    for i in range(run.first, -1, -1):
-        v = run.predict(i)
-        a, b = schedule.at(i), schedule.after(i)
-        stride = _half_log_snr(b) - _half_log_snr(a)
-        ratio = math.sqrt((1 - b) / (1 - a))
-        gain = math.sqrt(b) - math.sqrt(a) * ratio
-        share, before = 0.0, None
-        if earlier is not None and math.isfinite(earlier[1]):
-            share, before = stride / (2 * earlier[1]), earlier[0]
+    earlier: FloatArray | None = None  # estimate of the step before
+    for step in dpm_steps(schedule, run.first):
+        v = run.predict(step.index)
         clean = run.clean
-        run.move(i, v, (ratio, 0.0, gain * (1 + share)), on_step, earlier=(-gain * share, before))
-        earlier = clean, stride
+        run.move(step, v, on_step, earlier=earlier if step.weights[3] else None)
+        earlier = clean
     return run.clean
-
-
-def _half_log_snr(abar: float) -> float:
-    return -math.inf if abar == 0 else 0.5 * math.log(abar / (1 - abar))
 
 
 class _Run:
@@ -199,20 +184,19 @@ class _Run:
 
     def move(
         self,
-        i: int,
+        step: StepNumbers,
         v: FloatArray,
-        weights: tuple[float, float, float],
         on_step: OnStep | None,
         *,
-        earlier: tuple[float, FloatArray | None] = (0.0, None),
-        noise: tuple[float, FloatArray | None] = (0.0, None),
+        earlier: FloatArray | None = None,
+        noise: FloatArray | None = None,
     ) -> None:
-        """End step ``i``: x becomes the weighted sum of x, v, the clean estimate and the rest, guided for the next."""
+        """End a step: x becomes the weighted sum of x, v, the clean estimate and the rest, guided for the next."""
+        i = step.index
         if i > 0 or self.options.noisy:  # else nobody looks at x after the last step
-            gradient, pull = (self._gradient(i - 1), self.schedule.weight(i - 1)) if i > 0 else (None, 0.0)
-            self.x = ops.sampler_step(
-                self.x, v, self.clean, (*weights, earlier[0], noise[0], pull), earlier[1], noise[1], gradient
-            )
+            gradient = self._gradient(i - 1) if i > 0 else None
+            weights = (*step.weights, step.sigma, step.pull)
+            self.x = ops.sampler_step(self.x, v, self.clean, weights, earlier, noise, gradient)
         if on_step is not None:
             on_step(i, self.clean)
 
