@@ -274,7 +274,7 @@ def test_valid_chunks_around_hostile_pictures_are_refused(moving):
         ({"bpp": 0.1, "kbps": 5}, "one target only"),
         ({"size": (100, 100)}, "multiples of 16"),
         ({"effort": 9}, "0..4"),
-        ({"profile": "best"}, "one of auto, tgvc"),
+        ({"profile": "best"}, "one of auto, tgvc, "),
         ({"modes": "XY"}, "letters of FHTG"),
         ({"group": 1}, "2..1024"),
     ],

@@ -9,7 +9,8 @@ from tgvc.errors import ConfigError
 from tgvc.planning.profiles import MAKERS, Planner, make_planner
 from tgvc.summary import PROFILE_NAMES
 
-VALUES = {"spacing": 2, "modes": "F", "parity": "reference", "backend": "onnxruntime"}
+VALUES = {"gops": "fixed", "points": "uniform", "spacing": 2, "modes": "F", "parity": "reference"}
+VALUES |= {"backend": "onnxruntime"}
 
 
 def test_numbers_of_profiles_in_a_stream_never_change() -> None:

@@ -88,7 +88,7 @@ def test_published_key_frames_are_for_96_frames_only(make_clip: MakeClip) -> Non
 @pytest.mark.parametrize("name", ["embedder", "tracker", "parity", "backend"])
 def test_networks_of_profile_tgvc_mean_nothing_to_another_profile(name: str) -> None:
     value = {"parity": "reference", "backend": "onnxruntime"}.get(name, "somewhere")
-    with pytest.raises(ConfigError, match=f"{name}='{value}': expected profile=tgvc beside it"):
+    with pytest.raises(ConfigError, match=f"{name}='{value}': expected profile=tgvc.* beside it"):
         EncoderConfig(**{name: value})
     assert getattr(EncoderConfig(profile="tgvc", **{name: value}), name) == value
 

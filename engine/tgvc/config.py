@@ -11,19 +11,23 @@ from tgvc.errors import ConfigError
 from tgvc.types import check_size
 
 PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  # as written into the header
-PROFILES = ("auto", "tgvc")  # those that `planning.profiles` can plan
+PROFILES = ("auto", "tgvc", "actdiff")  # those that `planning.profiles` can plan
 GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
+GOPS = ("adaptive", "fixed")
+POINTS = ("greedy", "unweighted", "uniform", "moving")
 PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
 OF_INTERPOLATION = ("eta", "cfg", "rescale", "fs", "prompt", "parity")
 OF_PROFILES = {  # options that only some profiles know
     "embedder": ("tgvc",),
-    "tracker": ("tgvc",),
-    "parity": ("tgvc",),
-    "backend": ("tgvc",),
+    "tracker": ("tgvc", "actdiff"),
+    "parity": ("tgvc", "actdiff"),
+    "backend": ("tgvc", "actdiff"),
+    "gops": ("actdiff",),
+    "points": ("actdiff",),
     "spacing": ("auto",),
     "modes": ("auto",),
 }
@@ -63,7 +67,9 @@ class EncoderConfig:
     """How to encode. At most one of ``bpp``, ``kbps``, ``bytes``, ``quality``; with none, 0.005 bits per pixel."""
 
     profile: str = option(
-        "auto", "what is sent: auto = whatever measures best; tgvc = T-GVC's own encoder", choices=PROFILES
+        "auto",
+        "what is sent: auto = whatever measures best; tgvc, actdiff = as the encoders of T-GVC and ActDiff-VC",
+        choices=PROFILES,
     )
     bpp: float | None = option(
         None, "target: bits per pixel of the working size, whole file", minimum=1e-5, maximum=24.0
@@ -94,11 +100,23 @@ class EncoderConfig:
     )
     tracker: str | None = option(
         None,
-        "what profile tgvc tracks points with: a bundle of kind tracker; default: optical flow",
+        "what profiles tgvc and actdiff track points with: a bundle of kind tracker; default: optical flow",
         metavar="BUNDLE",
     )
     parity: str | None = option(
-        None, "reference = profile tgvc as the published code, faults included; default: corrected", choices=PARITIES
+        None, "reference = as the published code of the profile, faults included; default: corrected", choices=PARITIES
+    )
+    gops: str | None = option(
+        None,
+        "where profile actdiff puts key pictures: adaptive = where the picture has changed; fixed = as many of them, "
+        "evenly; default: adaptive",
+        choices=GOPS,
+    )
+    points: str | None = option(
+        None,
+        "what profile actdiff chooses trajectories by: greedy = where the motion is guessed worst, edges first; "
+        "unweighted = edges or not; uniform = evenly spread; moving = what goes farthest; default: greedy",
+        choices=POINTS,
     )
     backend: str | None = option(
         None, "what runs these networks; auto: the fastest that runs here, which is the default", choices=BACKENDS

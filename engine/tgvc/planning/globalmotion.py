@@ -12,11 +12,12 @@ from tgvc.bitstream.transform import quantise, step_px
 from tgvc.planning.correction import SegmentView, find_candidates, fit_model
 from tgvc.synthesis.densify import bilinear_model, model_at, read_motion
 from tgvc.synthesis.flow import CELL, shrink_plane
-from tgvc.types import FloatArray, Plane
+from tgvc.types import BoolArray, FloatArray, Plane
 from tgvc_kernels import ops
 
 _TERMS = 4
 _FARTHEST = 2  # pictures that a weight of the model may reach
+_LEAST_POINTS, _ROUNDS, _SOFT_PX = 32, 8, 2.0  # of `fit_tracks`; a track that misses by so much has half its weight
 
 
 def first_key_view(inner: list[Plane], first: Plane, last: Plane, to_first: FloatArray | None = None) -> SegmentView:
@@ -64,6 +65,42 @@ def forward_model(backward: FloatArray, width: int, height: int) -> FloatArray:
         fitted = np.linalg.lstsq(np.stack([np.ones_like(u), u, v, u * v], axis=-1), moved, rcond=1e-4)[0]
         result.append(np.clip(fitted, -farthest, farthest))  # a model that folds the picture is of no use anyway
     return np.asarray(result, dtype=np.float32)
+
+
+def fit_tracks(points: FloatArray, moves: FloatArray, seen: BoolArray, width: int, height: int) -> FloatArray:
+    """The bilinear model that most tracks follow, frame by frame.
+
+    Args:
+        points: float32 (P, 2) px, where they start in the first key.
+        moves: float32 (P, n, 2) px, how far they are from there in each frame after it.
+        seen: bool (P, n), where that is known.
+        width: of the picture in px.
+        height: of the picture in px.
+
+    Returns:
+        float32 (n, 4, 2) px. Source: own (iteratively reweighted least squares with Cauchy weights).
+    """
+    u, v = 2 * points[:, 0] / (width - 1) - 1, 2 * points[:, 1] / (height - 1) - 1
+    terms = np.stack([np.ones_like(u), u, v, u * v], axis=-1).astype(np.float64)
+    farthest = _FARTHEST * max(width, height)
+    model = np.zeros((moves.shape[1], 4, 2))
+    for n in range(len(model)):
+        known = seen[:, n]
+        if np.count_nonzero(known) < _LEAST_POINTS:
+            model[n] = model[n - 1] if n else 0
+            continue
+        basis, wanted = terms[known], moves[known, n].astype(np.float64)
+        weight = np.ones(len(basis))
+        solution = np.zeros((4, 2))
+        for _ in range(_ROUNDS):
+            weighted = basis * weight[:, None]
+            # einsum, not @: sums in one order, whatever the threads of a BLAS
+            normal = np.einsum("pi,pj->ij", weighted, basis) + 1e-6 * len(basis) * np.eye(4)
+            solution = np.linalg.solve(normal, np.einsum("pi,pc->ic", weighted, wanted))
+            miss = wanted - np.einsum("pi,ic->pc", basis, solution)
+            weight = 1 / (1 + np.square(miss).sum(axis=1) / _SOFT_PX**2)
+        model[n] = np.clip(solution, -farthest, farthest)
+    return np.asarray(model, np.float32)
 
 
 def plan_global(

@@ -220,8 +220,7 @@ class GroupPlanner:
         self, task: Task, keys: tuple[int, ...], decoded: list[Picture], key_bytes: int
     ) -> list[SegmentMotion]:
         """Motion of all segments between given decoded key pictures."""
-        key_error = float(squared_errors([task.pictures[k] for k in keys], decoded).mean())
-        price = _PRICE * key_error * len(task.pictures) / (8 * key_bytes)
+        price = bit_price(task, keys, decoded, key_bytes)
         grid = anchor_grid(*picture_size(decoded[0]))
         planner = SegmentPlanner(price, self.effort.tracks, self.effort.modes, grid)
         return [
@@ -291,6 +290,19 @@ class GroupPlanner:
             last = self._recode(task, choice, plan, widen)  # only two are held: a plan has all frames of its group
             best = max(best, last, key=lambda p: (p.fits, min(p.size, enough), p.verdict.merit))
         return best
+
+
+def bit_price(task: Task, keys: tuple[int, ...], decoded: Sequence[Picture], key_bytes: int) -> float:
+    """Squared luma error that a bit of motion has to save, so that no bit of key pictures would save more.
+
+    Args:
+        task: what is planned.
+        keys: its key frames.
+        decoded: the key pictures as decoded.
+        key_bytes: what they take.
+    """
+    key_error = float(squared_errors([task.pictures[k] for k in keys], decoded).mean())
+    return _PRICE * key_error * len(task.pictures) / (8 * key_bytes)
 
 
 def _worth(plan: GroupPlan, reference: float) -> float:

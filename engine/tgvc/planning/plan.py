@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from tgvc.bitstream.group import pack_keys
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.planning.judge import Verdict
-from tgvc.synthesis.densify import read_motion
-from tgvc.synthesis.warp import WarpGenerator
-from tgvc.types import Picture, picture_size
+from tgvc.synthesis.densify import frame_fields, read_motion
+from tgvc.synthesis.flow import CELL
+from tgvc.synthesis.warp import WarpGenerator, blend_luma
+from tgvc.types import Picture, picture_planes, picture_size
 
 _MERIT_PER_OCTAVE = 5.0  # dB of PSNR plus dB of MS-SSIM per doubling of the rate
 
@@ -66,6 +69,25 @@ class GroupPlan:
             "ms_ssim": round(self.verdict.ms_ssim, 5),
             "fits": self.fits,
         }
+
+
+def shown_error(pictures: Sequence[Picture], first: Picture, last: Picture, motion: SegmentMotion) -> float:
+    """Squared luma error of the frames between two key pictures as the decoder will render them.
+
+    Args:
+        pictures: the source of the frames between.
+        first: decoded first key picture.
+        last: decoded last key picture.
+        motion: mode G, which needs no flow between them.
+    """
+    width, height = picture_size(first)
+    a, b = picture_planes(first)[0], picture_planes(last)[0]
+    total = 0.0
+    fields = frame_fields(read_motion(motion, width, height), None, motion.length, height // CELL, width // CELL)
+    for picture, field_ in zip(pictures, fields, strict=True):
+        d = picture_planes(picture)[0].astype(np.float32) - blend_luma(a, b, field_)[0]
+        total += float(np.dot(d.ravel(), d.ravel()))
+    return total
 
 
 def render_group(keys: Sequence[Picture], segments: Sequence[SegmentMotion]) -> list[Picture]:

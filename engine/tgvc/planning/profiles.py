@@ -52,7 +52,23 @@ def _make_tgvc(config: EncoderConfig, matrix: int, threads: int) -> Planner:
     return SemanticPlanner(config.effort, threads, embedder, tracker, matrix, config.parity == "reference")
 
 
+def _make_actdiff(config: EncoderConfig, matrix: int, threads: int) -> Planner:
+    from tgvc.planning.actdiff import ActivePlanner
+    from tgvc.planning.networks import load_tracker
+
+    return ActivePlanner(
+        config.effort,
+        threads,
+        tracker=load_tracker(config, threads),
+        matrix=matrix,
+        parity=config.parity == "reference",
+        gops=config.gops or "adaptive",
+        points=config.points or "greedy",
+    )
+
+
 MAKERS: dict[str, Callable[[EncoderConfig, int, int], Planner]] = {
     "auto": _make_auto,
     "tgvc": _make_tgvc,
+    "actdiff": _make_actdiff,
 }

@@ -1,0 +1,271 @@
+"""Profile ``actdiff``: ActDiff-VC's own encoder. Groups of pictures as long as a key frame lasts, greedy trajectories.
+
+How strict the test of a key frame is and how much a trajectory may cost both follow from the rate: the strictness by
+trying, the price by what a bit of key pictures would save. The stream is a TRACKS stream like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from threading import Lock
+
+import numpy as np
+
+from tgvc.analysis.cotracker import NetworkTracker
+from tgvc.analysis.coverage import Limits, Perceptual, Score, Structure, cover_video
+from tgvc.analysis.following import FlowFollower, Follower, KeyScan, NetworkFollower, shrink_pictures
+from tgvc.analysis.selection import CELLS, edge_weights, rank_moving, spread_points
+from tgvc.bitstream.group import MAX_GAP
+from tgvc.bitstream.header import DEFAULT_MATRIX
+from tgvc.bitstream.motion import Anchors, SegmentMotion, anchor_grid, anchor_points
+from tgvc.bitstream.tracks import MotionCoder
+from tgvc.bitstream.transform import dequantise, quantise, step_code, step_px
+from tgvc.config import GOPS, POINTS
+from tgvc.errors import ConfigError
+from tgvc.models.rgb import to_levels
+from tgvc.planning.globalmotion import fit_tracks
+from tgvc.planning.group import GroupPlanner, Task, bit_price
+from tgvc.planning.plan import GroupPlan, shown_error
+from tgvc.planning.sampling import Moving, TrackLine, buy_as_published, buy_greedily, match_bits
+from tgvc.planning.segment import GLOBAL_STEP
+from tgvc.synthesis.densify import model_at
+from tgvc.types import FloatArray, Picture, picture_planes, picture_size
+
+# Limits of coverage and distance, from those that end a group of pictures soon to none at all.
+LADDER = (
+    Limits(0.99, 0.01),
+    Limits(0.98, 0.02),
+    Limits(0.95, 0.04),
+    Limits(0.9, 0.06),
+    Limits(0.8, 0.1),
+    Limits(0.6, 0.2),
+    Limits(0.3, 0.4),
+    Limits(0.0, 1.0),
+)
+PUBLISHED = Limits(0.7, 0.3)  # of the published code; its paper has 0.8 and, as a similarity, 0.85
+TRACK_STEP = step_code(1.0)
+_WHOLE_PX = step_code(1.0)
+_SHRINK = 2  # px of the picture per px of the flow
+_FINEST = 0.5  # px of weighted error per bit below which no trajectory is worth trying at any rate
+_RATES = tuple(_FINEST * 2.0**n for n in range(9))  # what a bit may be worth
+_MOST = 96  # trajectories of a segment
+_PUBLISHED_SHARE = 0.3  # of the budget, at most, for the published count: what it takes at the lowest published rate
+
+
+@dataclass
+class _Known:
+    """What has been found out about the pictures of one group; it depends on nothing but them."""
+
+    follower: Follower
+    looks: list[FloatArray]
+    scans: dict[int, KeyScan] = field(default_factory=dict)
+    lines: dict[tuple[int, ...], list[TrackLine | None]] = field(default_factory=dict)
+    lock: Lock = field(default_factory=Lock)
+
+
+class ActivePlanner(GroupPlanner):
+    """Plans groups as ActDiff-VC's encoder does.
+
+    Args:
+        effort: 0..4, index of `planning.group.EFFORTS`.
+        threads: candidates tried at once; the result does not depend on it.
+        tracker: follows the points; optical flow by default.
+        perceptual: distance of the test of a key frame; the weight-free one by default.
+        matrix: colour matrix code of the pictures, ISO/IEC 23091-2, for networks that look at colours.
+        parity: constants and rules of the published code.
+        gops: ``fixed``: as many key frames as the adaptive ones, evenly spaced; to see what adapting them gains.
+        points: what trajectories are chosen by: ``greedy``; ``unweighted``, the same without regard to edges;
+            ``uniform`` or ``moving``, for the same bits evenly spread ones, or those that go farthest.
+    """
+
+    def __init__(
+        self,
+        effort: int,
+        threads: int = 2,
+        *,
+        tracker: NetworkTracker | None = None,
+        perceptual: Perceptual | None = None,
+        matrix: int = DEFAULT_MATRIX,
+        parity: bool = False,
+        gops: str = "adaptive",
+        points: str = "greedy",
+    ) -> None:
+        if gops not in GOPS or points not in POINTS:
+            raise ConfigError(f"gops={gops!r}, points={points!r}: expected one of {GOPS} and one of {POINTS}")
+        super().__init__(effort, threads)
+        self.effort = replace(self.effort, uneven=0)  # where the keys are is the test's to say
+        self._tracker, self._perceptual, self._matrix = tracker, perceptual or Structure(), matrix
+        self._parity, self._gops, self._points = parity, gops, points
+        self._known: _Known | None = None
+
+    def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
+        """See `GroupPlanner.plan`."""
+        self._known = self._look_at(task.pictures)
+        try:
+            return super().plan(task, on_step)
+        finally:
+            self._known = None
+
+    def _look_at(self, pictures: Sequence[Picture]) -> _Known:
+        shrink = 1 if self._parity else _SHRINK
+        planes = shrink_pictures([picture_planes(p)[0] for p in pictures], shrink)
+        follower: Follower = FlowFollower(planes, shrink)
+        if self._tracker is not None:
+            follower = NetworkFollower(
+                self._tracker, lambda a, b: to_levels(pictures[a:b], self._matrix), shrink, MAX_GAP + 1
+            )
+        if self._perceptual.channels == 1:
+            return _Known(follower, [p[..., None].astype(np.float32) for p in planes])
+        levels = to_levels(pictures, self._matrix)
+        channels = [shrink_pictures([frame[..., c] for frame in levels], shrink) for c in range(levels.shape[-1])]
+        return _Known(follower, [np.stack(frame, axis=-1).astype(np.float32) for frame in zip(*channels, strict=True)])
+
+    def _scan(self, task: Task, start: int) -> KeyScan:
+        known = self._known
+        assert known is not None
+        if start not in known.scans:
+            width, height = picture_size(task.pictures[0])
+            shrink = width // known.looks[0].shape[1]
+            anchors = (anchor_points(_all_cells(width, height)) + 0.5) / shrink - 0.5
+            across, down = anchor_grid(width, height)
+            last = np.asarray(known.looks[0].shape[1::-1], np.float32) - 1
+            grid = np.minimum(anchors, last).astype(np.float32).reshape(down, across, 2)
+            known.scans[start] = KeyScan(
+                known.follower, known.looks, start, grid, self._perceptual, parity=self._parity
+            )
+        return known.scans[start]
+
+    def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
+        count = len(task.pictures)
+
+        def score(start: int, frame: int) -> Score:
+            return self._scan(task, start).score(frame)
+
+        limits = (PUBLISHED,) if self._parity else LADDER
+        ladder = [cover_video(count, score, limit, MAX_GAP + 1, parity=self._parity) for limit in limits]
+        if self._gops == "fixed":
+            ladder = [_even_keys(count, len(keys)) for keys in ladder]
+        return list(dict.fromkeys(ladder))
+
+    def _starts(self, keys: tuple[int, ...]) -> bool:
+        return 1.5 < keys[-1] / max(len(keys) - 1, 1) < 6
+
+    def _plan_motion(
+        self, task: Task, keys: tuple[int, ...], decoded: list[Picture], key_bytes: int
+    ) -> list[SegmentMotion]:
+        lines = self._track_lines(task, keys)
+        if self._parity:
+            limit = 8 * _PUBLISHED_SHARE * (task.budget or 4 * key_bytes) / max(len(keys) - 1, 1)
+            counts = [0 if line is None else max(0, int(np.sum(line.bits <= limit)) - 1) for line in lines]
+        else:
+            counts = self._affordable(task, keys, decoded, bit_price(task, keys, decoded, key_bytes), lines)
+        return [
+            SegmentMotion.empty("F", b - a + 1) if line is None else line.cut(count)
+            for (a, b), line, count in zip(pairwise(keys), lines, counts, strict=True)
+        ]
+
+    def _affordable(
+        self,
+        task: Task,
+        keys: tuple[int, ...],
+        decoded: list[Picture],
+        price: float,
+        lines: Sequence[TrackLine | None],
+    ) -> list[int]:
+        """Trajectories of each segment, one worth of a bit for all of them: the worth that turns out best.
+
+        ``price`` is the squared luma error that a bit must save.
+        """
+        costs: list[dict[int, float]] = []
+        for n, line in enumerate(lines):
+            part, inner = {}, task.pictures[keys[n] + 1 : keys[n + 1]]
+            for count in {0} | ({line.count_at(rate) for rate in _RATES} if line else set()):
+                error = shown_error(inner, decoded[n], decoded[n + 1], line.cut(count)) if line else 0.0
+                part[count] = error + price * (line.bits[count] if line else 0.0)
+            costs.append(part)
+
+        def counts(rate: float) -> list[int]:
+            return [line.count_at(rate) if line else 0 for line in lines]
+
+        choices = [[0] * len(lines), *(counts(rate) for rate in reversed(_RATES))]
+        return min(choices, key=lambda chosen: sum(part[k] for part, k in zip(costs, chosen, strict=True)))
+
+    def _track_lines(self, task: Task, keys: tuple[int, ...]) -> list[TrackLine | None]:
+        """Trajectories of all segments in the order in which they are bought; None between neighbouring frames."""
+        known = self._known
+        assert known is not None
+        with known.lock:  # candidates are tried side by side, and tracks depend on the source alone
+            if keys not in known.lines:
+                known.lines[keys] = self._choose(task, keys)
+            return known.lines[keys]
+
+    def _choose(self, task: Task, keys: tuple[int, ...]) -> list[TrackLine | None]:
+        coder = MotionCoder(anchor_grid(*picture_size(task.pictures[0])))
+        lines: list[TrackLine | None] = []
+        for a, b in pairwise(keys):
+            line = None
+            if b - a > 1:
+                moving, edges = self._observe(task, a, b)
+                line = self._buy(coder, moving, edges)
+                coder.append(line.cut(len(line.chosen)))
+            else:
+                coder.append(SegmentMotion.empty("F", 2))
+            lines.append(line)
+        return lines
+
+    def _buy(self, coder: MotionCoder, moving: Moving, edges: FloatArray) -> TrackLine:
+        if self._parity:
+            return buy_as_published(coder, moving, edges)
+        line = buy_greedily(coder, moving, _FINEST, _MOST)
+        if self._points == "uniform":
+            return match_bits(coder, line, spread_points(moving.points, moving.size, max(1, 2 * len(line.chosen))))
+        if self._points == "moving":
+            return match_bits(coder, line, rank_moving(moving.moves, moving.points, moving.size, CELLS))
+        return line
+
+    def _observe(self, task: Task, a: int, b: int) -> tuple[Moving, FloatArray]:
+        """The segment from key frame a to key frame b as its trajectories are chosen, and its edges float32 (P,)."""
+        width, height = picture_size(task.pictures[a])
+        scan = self._scan(task, a)
+        shrink, tracks = width // scan.size[0], scan.tracks(b - a + 1)
+        cells = _all_cells(width, height)
+        points = anchor_points(cells)
+        moves = np.asarray((tracks.xy[:, 1:] - tracks.xy[:, :1]) * shrink, np.float32)
+        across, down = anchor_grid(width, height)
+        edges = edge_weights(picture_planes(task.pictures[a])[0], down, across).ravel()
+        weights = np.ones_like(edges) if self._points == "unweighted" else edges
+        model = np.zeros((b - a, 4, 2), np.int32)
+        if not self._parity:
+            fitted = fit_tracks(points, moves, tracks.visible[:, 1:], width, height)
+            model = quantise(fitted, step_px(GLOBAL_STEP), "dst", axis=0)
+            known = dequantise(model, step_px(GLOBAL_STEP), "dst", axis=0)
+            moves = moves - model_at(known, points, width, height).transpose(1, 0, 2)
+        moving = Moving(
+            length=b - a + 1,
+            size=(width, height),
+            cells=cells,
+            points=points,
+            moves=np.ascontiguousarray(moves, np.float32),
+            visible=tracks.visible,
+            weights=weights,
+            model=model,
+            model_step=GLOBAL_STEP,
+            track_step=_WHOLE_PX if self._parity else TRACK_STEP,
+            transform="dpcm" if self._parity else "dst",
+        )
+        return moving, edges
+
+
+def _all_cells(width: int, height: int) -> Anchors:
+    """All cells of the anchors' grid, row by row, int32 (P, 2)."""
+    across, down = anchor_grid(width, height)
+    return np.stack(np.meshgrid(np.arange(across), np.arange(down)), axis=-1).reshape(-1, 2).astype(np.int32)
+
+
+def _even_keys(count: int, keys: int) -> tuple[int, ...]:
+    """So many key frames, evenly spaced from 0 to the last frame; more where they would be too far apart."""
+    keys = max(keys, math.ceil((count - 1) / MAX_GAP) + 1) if count > 1 else 1
+    return tuple(int(n) for n in np.rint(np.linspace(0, count - 1, keys)).astype(int))
