@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from tgvc import __version__
+from tgvc.cli.batch import batch
 from tgvc.cli.options import build_config, config_options
 from tgvc.cli.paths import STDIO, choose_output
 from tgvc.cli.process import CommandLine
@@ -210,9 +211,12 @@ def doctor(bundles: tuple[str, ...], as_json: bool) -> None:
         print_lines(doctor_rows(found))
 
 
+commands.add_command(batch)
 commands.add_command(fetch)
 for _name, _command in find_commands().items():
     commands.add_command(_command, _name)
+if "eval" in commands.commands:
+    batch.add_command(commands.commands["eval"], "eval")
 
 
 def _say_written(target: str, what: str, *, quiet: bool) -> None:
