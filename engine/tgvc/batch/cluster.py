@@ -36,7 +36,7 @@ class Engine:
 def run_on_ray(
     work: Work[Item, Result], items: Sequence[Item], place: Place
 ) -> Generator[tuple[int, Result | Failure], None, None]:
-    """Do the work for all items on a cluster; see `tgvc.batch.places.run_all`."""
+    """Do the work for all items on a cluster; see `tgvc.batch.runs.run_all`."""
     ray = _import_ray()
     ours = not ray.is_initialized()
     if ours:

@@ -23,7 +23,8 @@ from tgvc.batch.manifest import (
     read_manifest,
     write_manifest,
 )
-from tgvc.batch.places import Failure, Place, describe_error, run_all
+from tgvc.batch.places import Failure, Place, describe_error
+from tgvc.batch.runs import run_all
 from tgvc.batch.work import Decoding, Encoding, FileItem, FileResult
 from tgvc.errors import ConfigError, VideoError
 from tgvc.output import open_output

@@ -1,15 +1,10 @@
-"""Where work runs: in this process, in others of this machine, or in the actors of a Ray cluster.
-
-Work is opened once per worker, so that networks are loaded once and stay warm, and then called with one item after the
-other. What it returns does not depend on where it ran. Whatever goes wrong with an item is its `Failure`; the others
-are worked on all the same, even where a whole process dies.
-"""
+"""What is done with items, where, and what a failure is."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -56,42 +51,6 @@ class Place:
             raise ConfigError(f"jobs={self.jobs}: expected at least 1")
         if self.gpus and self.ray is None:
             raise ConfigError(f"gpus={self.gpus:g}: expected a Ray cluster beside it, which shares GPUs out")
-
-
-def run_all(
-    work: Work[Item, Result], items: Sequence[Item], place: Place | None = None
-) -> Generator[tuple[int, Result | Failure], None, None]:
-    """Do the work for all items.
-
-    Args:
-        work: opened once per worker.
-        items: each goes to one worker; on a cluster they and the results travel over the network.
-        place: where; this process if None.
-
-    Yields:
-        The number of an item and what came of it, in the order in which they are done.
-
-    Raises:
-        BackendUnavailableError: a cluster is asked for and Ray is not installed.
-        BackendError: the cluster cannot be reached.
-    """
-    place = place or Place()
-    if not items:
-        return
-    done: Generator[tuple[int, Result | Failure], None, None]
-    if place.ray is not None:
-        from tgvc.batch.cluster import run_on_ray
-
-        done = run_on_ray(work, items, place)
-    elif (place.jobs or 1) > 1:
-        from tgvc.batch.processes import run_in_processes
-
-        done = run_in_processes(work, items, min(place.jobs or 1, len(items)))
-    else:
-        call = open_safely(work)
-        done = ((number, call(item)) for number, item in enumerate(items))
-    with closing(done):
-        yield from done
 
 
 def open_safely(work: Work[Item, Result]) -> Callable[[Item], Result | Failure]:

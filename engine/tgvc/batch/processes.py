@@ -58,7 +58,7 @@ class _Worker:
 def run_in_processes(
     work: Work[Item, Result], items: Sequence[Item], jobs: int
 ) -> Generator[tuple[int, Result | Failure], None, None]:
-    """Do the work for all items in ``jobs`` processes; see `tgvc.batch.places.run_all`."""
+    """Do the work for all items in ``jobs`` processes; see `tgvc.batch.runs.run_all`."""
     waiting = deque(enumerate(items))
     workers: list[_Worker] = []
     try:
