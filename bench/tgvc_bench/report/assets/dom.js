@@ -1,0 +1,53 @@
+// Elements and numbers. Text always goes in as text: a name that looks like markup is shown, not obeyed.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, props, children) {
+  for (const [key, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key === "text") node.textContent = value;
+    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter((c) => c !== null && c !== undefined));
+  return node;
+}
+
+const el = (tag, props = {}, ...children) => fill(document.createElement(tag), props, children);
+const draw = (tag, props = {}, ...children) => fill(document.createElementNS(SVG, tag), props, children);
+const byId = (id) => document.getElementById(id);
+
+function replace(node, ...children) {
+  node.replaceChildren(...children);
+  return node;
+}
+
+/** A labelled select; `options` are [value, text]. */
+function choice(label, options, value, onChange, id) {
+  const select = el("select", { id, onchange: () => onChange(select.value) });
+  for (const [key, text] of options) select.append(el("option", { value: key, text }));
+  select.value = value;
+  return el("label", { class: "field" }, el("span", { text: label }), select);
+}
+
+/** Buttons of which one is pressed; returns the group, which has a method `show(value)`. */
+function segments(label, options, value, onChange) {
+  const group = el("div", { class: "segments", role: "group", "aria-label": label });
+  for (const [key, text] of options) {
+    group.append(el("button", { type: "button", "data-value": key, text, onclick: () => onChange(key) }));
+  }
+  group.show = (chosen) => {
+    for (const b of group.children) b.setAttribute("aria-pressed", b.dataset.value === String(chosen));
+  };
+  group.show(value);
+  return group;
+}
+
+const minus = (text) => text.replace("-", "−");
+const fixed = (value, digits) => (value === null || value === undefined ? "–" : minus(value.toFixed(digits)));
+const percent = (value, digits = 1) => (value > 0 ? "+" : "") + fixed(value, digits) + " %";
+const whole = (value) => Math.round(value).toLocaleString("en");
+const rateText = (value) => `${+value.toPrecision(4)} bpp`;
+const bppText = (value) => `${value.toPrecision(3)} bpp`;
+const scoreText = (metric, value) => fixed(value, metric.digits) + (metric.unit && value !== null ? ` ${metric.unit}` : "");
+const betterText = (metric) => (metric.better === "higher" ? "higher is better" : "lower is better");

@@ -1,0 +1,84 @@
+"""What the page and the files beside it show of a record, put together once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tgvc_bench.report.means import Point, group_clips, mean_curves
+from tgvc_bench.report.record import FAMILIES, KINDS, LAYERS
+from tgvc_bench.report.references import find_marks, list_differences, size_of
+
+FORMAT = "tgvc-report 1"
+_DIGITS = {"dB": 2, "px": 3}
+_ENTRY = ("clip", "system", "rate", "bytes", "bpp", "kbps", "size", "layers", "seconds", "scores", "error")
+
+Record = Mapping[str, Any]
+
+
+def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Everything but frames and media: clips, systems, metrics, entries, means, BD-rates, published numbers.
+
+    Args:
+        record: checked.
+        documents: published data.
+
+    Returns:
+        Plain values; systems and metrics are lists in the order in which they are shown.
+    """
+    measured = {m for e in record["entries"] if "error" not in e for m, v in e["scores"].items() if v is not None}
+    metrics = [_metric(key, m) for key, m in record["metrics"].items() if key in measured]
+    metrics.sort(key=lambda m: KINDS.index(m["of"]))
+    used = {e["system"] for e in record["entries"]}
+    systems = [_system(key, s) for key, s in record["systems"].items() if key in used]
+    systems.sort(key=lambda s: FAMILIES.index(s["family"]))
+    sizes = group_clips(record)
+    clips = [{k: c.get(k) for k in ("name", "width", "height", "fps", "frames")} for c in record["clips"]]
+    return {
+        "format": FORMAT,
+        "title": record.get("title") or "Evaluation",
+        "command": record.get("command", ""),
+        "machine": record.get("machine", {}),
+        "clips": clips,
+        "sizes": sizes,
+        "systems": systems,
+        "metrics": metrics,
+        "rates": sorted({e["rate"] for e in record["entries"]}),
+        "layers": LAYERS,
+        "entries": [{k: e[k] for k in _ENTRY if k in e} for e in record["entries"]],
+        "means": {m["id"]: [_point(p) for p in mean_curves(record, m["id"])] for m in metrics},
+        "bd_rate": {k: v for k, v in record.get("bd_rate", {}).items() if k in record["metrics"]},
+        "ablations": record.get("ablations", []),
+        "marks": {m["id"]: {size: find_marks(documents, m["id"], size) for size in sizes} for m in metrics},
+        "published": [
+            {**document, "size": size_of(document), "differences": list_differences(document, record)}
+            for document in documents
+        ],
+    }
+
+
+def _metric(key: str, metric: Mapping[str, Any]) -> dict[str, Any]:
+    unit = metric.get("unit") or ""
+    return {
+        "id": key,
+        "title": metric.get("title", key),
+        "better": metric["better"],
+        "unit": unit,
+        "of": metric.get("of", KINDS[0]),
+        "digits": _DIGITS.get(unit, 4),
+    }
+
+
+def _system(key: str, system: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "id": key,
+        "title": system.get("title", key),
+        "family": system["family"],
+        "options": system.get("options", {}),
+        "note": system.get("note", ""),
+    }
+
+
+def _point(point: Point) -> dict[str, Any]:
+    return {k: v for k, v in dataclasses.asdict(point).items() if k not in ("metric", "ours")}
