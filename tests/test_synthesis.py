@@ -155,6 +155,20 @@ def test_global_mode_carries_a_shift_that_flow_misses(make_clip: MakeClip) -> No
     assert luma_psnr(found[middle], clip[middle + 1], both_keys_show_it) < 25
 
 
+def test_an_open_end_leads_on_from_the_first_key_alone(make_clip: MakeClip) -> None:
+    clip = make_clip([(20 * s, 0) for s in STEPS[:, 0]])
+    frames = WarpGenerator().render(clip[0], None, make_motion("G", model=STEPS[1:] * (20, 0)), LENGTH)
+    assert len(frames) == LENGTH - 1
+    for n, true in enumerate(clip[1:]):
+        # as above: near rounding, but for what has come into the picture
+        assert luma_psnr(frames[n], true, slice(24, None)) > 45
+
+
+def test_an_open_end_needs_motion_of_its_own(make_picture: MakePicture) -> None:
+    with pytest.raises(ValueError, match="mode H needs a last key picture"):
+        WarpGenerator().render(make_picture(0, 0), None, still_motion("H"), 5)
+
+
 def test_global_mode_follows_a_zoom(make_picture: MakePicture) -> None:
     # content at q of the first key moves to q + growth * (u, v): the bilinear model's second and third weights
     width, height = SIZE

@@ -13,14 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tgvc.bitstream.group import MAX_GAP, pack_keys, uniform_keys
+from tgvc.bitstream.group import MAX_GAP, uniform_keys
 from tgvc.bitstream.motion import SegmentMotion, anchor_grid
 from tgvc.bitstream.tracks import decode_motion, encode_motion
 from tgvc.memory import release_memory
 from tgvc.planning.gaps import mix_spacings, split_failures, thin_keys
 from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
-from tgvc.planning.plan import GroupPlan, render_group
+from tgvc.planning.plan import GroupPlan, position_bytes, render_group
 from tgvc.planning.segment import SegmentPlanner
 from tgvc.types import Picture, picture_size
 
@@ -209,7 +209,8 @@ class GroupPlanner:
             quality = task.quality
         else:
             share = 1.0 if len(choice.keys) == len(task.pictures) else 0.97  # motion takes 1 to 6 % of most groups
-            quality = track.search((task.budget - _position_bytes(choice.keys)) * share, guess)
+            positions = position_bytes(choice.keys, len(task.pictures))
+            quality = track.search((task.budget - positions) * share, guess)
         segments = self._plan_motion(task, choice.keys, track.pictures(quality), len(track.code(quality).payload))
         return self._assemble(task, choice.keys, track, quality, segments)
 
@@ -235,11 +236,12 @@ class GroupPlanner:
         grid = anchor_grid(*track.full_size)
         motion = encode_motion(segments, grid)
         segments = decode_motion(motion, [s.length for s in segments], grid)  # in coded order, as the decoder has them
+        positions = position_bytes(keys, len(task.pictures))
         if task.budget is not None:
-            quality = track.search(task.budget - len(motion) - _position_bytes(keys), guess=quality)
+            quality = track.search(task.budget - len(motion) - positions, guess=quality)
         payload = track.code(quality).payload
         frames = render_group(track.pictures(quality), segments)
-        size = len(payload) + len(motion) + _position_bytes(keys)
+        size = len(payload) + len(motion) + positions
         return GroupPlan(
             keys=keys,
             codec=track.codec,
@@ -307,17 +309,12 @@ def bit_price(task: Task, keys: tuple[int, ...], decoded: Sequence[Picture], key
 
 def _worth(plan: GroupPlan, reference: float) -> float:
     """Merit with what it does not see: fewer and finer key pictures, even ones, look better to other metrics."""
-    octaves = math.log2((plan.keys[-1] + 1) / len(plan.keys))
-    return plan.merit(reference) + _FINER * octaves - _SURPLUS * (_position_bytes(plan.keys) > 0)
-
-
-def _position_bytes(keys: tuple[int, ...]) -> int:
-    """Bytes that say where the keys are, beyond the one that evenly spaced keys take."""
-    return len(pack_keys(keys)) - 1
+    octaves = math.log2(plan.frames / len(plan.keys))
+    return plan.merit(reference) + _FINER * octaves - _SURPLUS * (position_bytes(plan.keys, plan.frames) > 0)
 
 
 def _is_even(keys: tuple[int, ...]) -> bool:
-    return len(keys) > 1 and _position_bytes(keys) == 0
+    return len(keys) > 1 and position_bytes(keys, keys[-1] + 1) == 0
 
 
 def _neighbours(ladder: list[tuple[int, ...]], keys: tuple[int, ...]) -> list[tuple[int, ...]]:

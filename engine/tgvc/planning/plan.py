@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tgvc.bitstream.group import pack_keys
+from tgvc.bitstream.group import pack_keys, pack_open_keys
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.planning.judge import Verdict
 from tgvc.synthesis.densify import frame_fields, read_motion
@@ -44,12 +44,17 @@ class GroupPlan:
     @property
     def size(self) -> int:
         """Bytes of both layers, and those that uneven keys take beyond even ones."""
-        return len(self.pictures) + len(self.motion) + len(pack_keys(self.keys)) - 1
+        return len(self.pictures) + len(self.motion) + position_bytes(self.keys, self.frames)
+
+    @property
+    def frames(self) -> int:
+        """Frames of the group."""
+        return 1 + sum(segment.length - 1 for segment in self.segments)
 
     @property
     def spacing(self) -> int:
         """Largest distance between two key pictures, frames."""
-        return max((b - a for a, b in zip(self.keys, self.keys[1:], strict=False)), default=1)
+        return max((segment.length - 1 for segment in self.segments), default=1)
 
     def merit(self, budget: float) -> float:
         """Merit corrected to a budget, so that a candidate that used fewer bytes is not blamed for it."""
@@ -90,12 +95,21 @@ def shown_error(pictures: Sequence[Picture], first: Picture, last: Picture, moti
     return total
 
 
+def position_bytes(keys: tuple[int, ...], frames: int) -> int:
+    """Bytes that say where the keys of a group of so many frames are, beyond the one that evenly spaced keys take."""
+    return len(pack_keys(keys) if keys[-1] == frames - 1 else pack_open_keys(keys)) - 1
+
+
 def render_group(keys: Sequence[Picture], segments: Sequence[SegmentMotion]) -> list[Picture]:
-    """All frames of a group from its decoded key pictures and motion, exactly as the decoder renders them."""
+    """All frames of a group from its decoded key pictures and motion, exactly as the decoder renders them.
+
+    One segment more than there are pairs of keys is an open end.
+    """
     generator = WarpGenerator()
     width, height = picture_size(keys[0])
     frames = [keys[0]]
-    for first, last, motion in zip(keys, keys[1:], segments, strict=False):
-        frames += generator.render(first, last, read_motion(motion, width, height), motion.length)
-        frames.append(last)
+    for index, motion in enumerate(segments):
+        first, *last = keys[index : index + 2]
+        frames += generator.render(first, last[0] if last else None, read_motion(motion, width, height), motion.length)
+        frames += last
     return frames

@@ -58,27 +58,32 @@ def group_conditions(
 
     Args:
         keys: decoded key pictures, I420 uint8 (3H/2, W).
-        motions: motion and length (frames, both keys included) of each segment between them.
+        motions: motion and length (frames, keys included) of each segment between them; one more leads on from the
+            last key alone.
         fine: `key_fineness` of the group.
         moved: False shows a cross-fade of the key pictures instead; where they have moved is still told.
     """
     yield _key_condition(keys, 0, fine)
     for index, (motion, length) in enumerate(motions):
         yield from segment_conditions(keys, index, motion, length, fine, moved=moved)
-        yield _key_condition(keys, index + 1, fine)
+        if index + 1 < len(keys):
+            yield _key_condition(keys, index + 1, fine)
 
 
 def segment_conditions(
     keys: Sequence[Picture], index: int, motion: Motion, length: int, fine: float, *, moved: bool = True
 ) -> list[Condition]:
-    """The conditions of the frames between key pictures ``index`` and ``index + 1``."""
-    if length <= 2:
+    """The conditions of the frames between key pictures ``index`` and ``index + 1``, or after the last one."""
+    open_end = index + 1 == len(keys)
+    if length <= 2 and not open_end:
         return []
     width, height = picture_size(keys[index])
-    early, late = picture_planes(keys[index]), picture_planes(keys[index + 1])
+    after = index if open_end else index + 1
+    early, late = picture_planes(keys[index]), picture_planes(keys[after])
     flow = measure_key_flow(early[0], late[0]) if motion.mode in ("F", "T") else None
     result = []
-    for n, fields in enumerate(frame_fields(motion, flow, length, height // CELL, width // CELL), start=1):
+    all_fields = frame_fields(motion, flow, length, height // CELL, width // CELL, open_end=open_end)
+    for n, fields in enumerate(all_fields, start=1):
         used = fields if moved else _still_fields(fields)
         luma, weights = blend_luma(early[0], late[0], used)
         u, v = (
@@ -86,8 +91,9 @@ def segment_conditions(
             for a, b in zip(early[1:], late[1:], strict=True)
         )
         apart = np.abs(ops.warp(early[0], used.to_first) - ops.warp(late[0], used.to_last))
-        hints = _hints(_cell_means(apart), n / (length - 1), min(n, length - 1 - n), fine)
-        result.append(Condition(join_planes(luma, u, v), index, index + 1, hints, fields))
+        tau, distance = (0.0, n) if open_end else (n / (length - 1), min(n, length - 1 - n))
+        hints = _hints(_cell_means(apart), tau, distance, fine)
+        result.append(Condition(join_planes(luma, u, v), index, after, hints, fields))
     return result
 
 

@@ -145,7 +145,7 @@ def straight_points(motion: Motion, flow: KeyFlow, tau: float) -> FloatArray:
     return np.asarray(start + np.where(motion.from_last[:, None], back, forth), dtype=np.float32)
 
 
-def _global_fields(motion: Motion, length: int, height: int, width: int) -> list[FrameFields]:
+def _global_fields(motion: Motion, length: int, height: int, width: int, open_end: bool) -> list[FrameFields]:
     """Mode G: displacement from the first key by model and tracks alone."""
     start = _to_cells(motion.anchors)
     still = np.zeros((height, width, 2), np.float32)
@@ -156,8 +156,12 @@ def _global_fields(motion: Motion, length: int, height: int, width: int) -> list
             field = field + _spread(start, motion.tracks[:, n], motion.visible[:, n], still)
         forward.append(np.asarray(field, dtype=np.float32))
     result = []
-    for n in range(length - 2):
+    for n in range(length - 1 if open_end else length - 2):
         to_first = ops.project(forward[n], 1.0)
+        if open_end:
+            trust_first = _inside_trust(to_first)
+            result.append(FrameFields(0.0, to_first, to_first, trust_first, trust_first))
+            continue
         to_last = ops.shift(forward[-1], to_first)
         trust = [_inside_trust(f) for f in (to_first, to_last)]
         result.append(FrameFields((n + 1) / (length - 1), to_first, to_last, trust[0], trust[1]))
@@ -173,7 +177,9 @@ def _inside_trust(field: FloatArray) -> FloatArray:
     return np.asarray(np.clip(1 - outside, _OUTSIDE_TRUST, 1), dtype=np.float32)
 
 
-def frame_fields(motion: Motion, flow: KeyFlow | None, length: int, height: int, width: int) -> list[FrameFields]:
+def frame_fields(
+    motion: Motion, flow: KeyFlow | None, length: int, height: int, width: int, *, open_end: bool = False
+) -> list[FrameFields]:
     """Fields of all frames between the keys of a segment.
 
     Args:
@@ -182,16 +188,19 @@ def frame_fields(motion: Motion, flow: KeyFlow | None, length: int, height: int,
         length: frames of the segment, both keys included.
         height: rows of the fields in cells.
         width: columns of the fields in cells.
+        open_end: there is no last key, and motion of mode G leads on to the last frame; the first key is told as both.
 
     Returns:
-        ``length - 2`` fields in time order.
+        ``length - 2`` fields in time order, with an open end ``length - 1``.
     """
+    if open_end and motion.mode != "G":
+        raise ValueError(f"mode {motion.mode} needs a last key picture")
     taus = [n / (length - 1) for n in range(1, length - 1)]
     if motion.mode == "H":
         zeros, ones = np.zeros((height, width, 2), np.float32), np.ones((height, width), np.float32)
         return [FrameFields(tau, zeros, zeros, ones, ones) for tau in taus]
     if motion.mode == "G":
-        return _global_fields(motion, length, height, width)
+        return _global_fields(motion, length, height, width, open_end)
     if flow is None:
         raise ValueError(f"mode {motion.mode} needs the flow between the key pictures")
     linear = [linear_fields(flow, tau) for tau in taus]

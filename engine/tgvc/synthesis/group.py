@@ -86,8 +86,9 @@ class WarpGroups:
 
         def render(index: int) -> list[Picture]:
             motion, length = group.motions[index]
+            first, *rest = group.keys[index : index + 2]
             with clock.measure("render"):
-                return self._generator.render(group.keys[index], group.keys[index + 1], motion, length)
+                return self._generator.render(first, rest[0] if rest else None, motion, length)
 
         yield group.keys[0]
         count, ahead = len(group.motions), self._threads + 1
@@ -97,4 +98,4 @@ class WarpGroups:
                 while len(jobs) < ahead and index + len(jobs) < count:
                     jobs.append(pool.submit(render, index + len(jobs)))
                 yield from jobs.popleft().result()
-                yield group.keys[index + 1]
+                yield from group.keys[index + 1 : index + 2]

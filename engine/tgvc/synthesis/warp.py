@@ -39,30 +39,31 @@ class WarpGenerator:
     def render(
         self,
         first: Picture,
-        last: Picture,
+        last: Picture | None,
         motion: Motion,
         length: int,
         executor: Executor | None = None,
         flow: KeyFlow | None = None,
     ) -> list[Picture]:
-        """Frames strictly between two key pictures.
+        """Frames strictly between two key pictures, or after one.
 
         Args:
             first: I420 uint8 (3H/2, W), decoded key picture.
-            last: the next one.
+            last: the next one; None where motion of mode G leads on from the first alone.
             motion: motion of the segment.
-            length: frames of the segment, both keys included.
+            length: frames of the segment, its keys included.
             executor: runs frames in parallel; the result does not depend on it.
             flow: flow between the two, if the caller has it already.
 
         Returns:
-            ``length - 2`` pictures in time order.
+            ``length - 2`` pictures in time order, ``length - 1`` without a last one.
         """
-        if length <= 2:
+        open_end, last = last is None, first if last is None else last
+        if length <= 2 and not open_end:
             return []
         width, height = picture_size(first)
         if flow is None and motion.mode in ("F", "T"):
             flow = measure_key_flow(picture_planes(first)[0], picture_planes(last)[0])
-        fields = frame_fields(motion, flow, length, height // CELL, width // CELL)
+        fields = frame_fields(motion, flow, length, height // CELL, width // CELL, open_end=open_end)
         run = map if executor is None else executor.map
         return list(run(lambda f: blend_frame(first, last, f), fields))
