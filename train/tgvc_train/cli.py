@@ -31,6 +31,7 @@ def cli() -> None:
     tgvc-train autoencoder
     tgvc-train denoiser
     tgvc-train grain
+    tgvc-train maps            (optional: for streams of profile actdiff)
     tgvc-train bundle -o engine/tgvc/assets/nano
 
     Every step can be interrupted and goes on where it was. The same commands run on a GPU with --device cuda.
@@ -43,13 +44,22 @@ def cli() -> None:
 @click.option("--per-clip", default=3, show_default=True, help="Encodings of every clip.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--processes", default=1, show_default=True)
+@click.option(
+    "--profile",
+    type=click.Choice(["auto", "actdiff"]),
+    default="auto",
+    show_default=True,
+    help="Of the encoder; actdiff sends the trajectories that the stage maps needs.",
+)
 @_DATA
-def prepare(clips: Path, photos: Path, per_clip: int, seed: int, processes: int, data: Path) -> None:
+def prepare(
+    clips: Path, photos: Path, per_clip: int, seed: int, processes: int, profile: str, data: Path
+) -> None:
     """Encode and decode clips and generated scenes; only files marked may_train_shipped_weights=yes are used."""
     from tgvc_train.prepare import allowed_files, plan_samples
     from tgvc_train.prepare import prepare as make_all
 
-    recipes = plan_samples(allowed_files(clips), allowed_files(photos), per_clip, seed)
+    recipes = plan_samples(allowed_files(clips), allowed_files(photos), per_clip, seed, profile)
     made = sum(1 for _ in make_all(recipes, data, processes))
     click.echo(f"{made} samples in {data}")
 
@@ -89,11 +99,58 @@ def denoiser(data: Path, run: Path, device: str, minutes: float, steps: int | No
 @_DEVICE
 @_MINUTES
 @_STEPS
+def maps(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
+    """Teach the trained denoiser to look at trajectory maps; it is kept apart, in the folder maps of the run."""
+    from tgvc_train.latents import encode_all, load_encoder
+    from tgvc_train.maps import MapsRecipe, train_maps
+
+    encoder, digest = load_encoder(run / "autoencoder.pt")
+    encode_all(data, encoder, digest, device)
+    train_maps(data, digest, run, MapsRecipe(**_given(steps=steps)), device, minutes)
+
+
+@cli.command()
+@_DATA
+@_RUN
+@_DEVICE
+@_MINUTES
+@_STEPS
 def grain(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
     """Train the decoder to tell how much fine texture its pictures lack."""
     from tgvc_train.grain import GrainRecipe, train_grain
 
     train_grain(data, run, GrainRecipe(**_given(steps=steps)), device, minutes)
+
+
+@cli.command()
+@click.option("--clips", type=_FILE, help="Manifest (TSV) of clips; without it, data that is there already.")
+@click.option("--photos", type=_FILE, help="Manifest (TSV) of photographs.")
+@click.option("--scenes", default=120, show_default=True, help="Photographs used, at most.")
+@click.option("--seed", default=0, show_default=True)
+@_DATA
+@_RUN
+@_DEVICE
+@_MINUTES
+@_STEPS
+def human(
+    clips: Path | None,
+    photos: Path | None,
+    scenes: int,
+    seed: int,
+    data: Path,
+    run: Path,
+    device: str,
+    minutes: float,
+    steps: int | None,
+) -> None:
+    """Prepare data for the networks of profile human, and train them; both go on where they were."""
+    from tgvc_train.human import HumanRecipe, train_human
+    from tgvc_train.human_data import find_people, prepare_all
+    from tgvc_train.prepare import allowed_files
+
+    people, others = find_people(clips) if clips else ([], [])
+    prepare_all(people, others, allowed_files(photos)[:scenes] if photos else [], data / "human", seed)
+    train_human(data / "human", run, HumanRecipe(**_given(steps=steps, seed=seed)), device=device, minutes=minutes)
 
 
 @cli.command()

@@ -1,0 +1,69 @@
+"""The region predictor: features of a picture, and its state, the gains and offsets that act on a key's features."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tgvc_export.mttf.config import MttfConfig
+from tgvc_export.mttf.hourglass import Hourglass, last_conv
+
+
+class Gdn(nn.Module):
+    """Generalised divisive normalisation: x / sqrt(beta + sum of gamma x^2).
+
+    Source: Ballé, Laparra, Simoncelli 2016. Parameters are kept as they are used; training has to keep them positive,
+    which `clamp` does after every step.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.beta = nn.Parameter(torch.ones(channels))
+        self.gamma = nn.Parameter(0.1 * torch.eye(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) to the same shape."""
+        size = functional.conv2d(x * x, self.gamma[:, :, None, None], self.beta)
+        return x / torch.sqrt(size)
+
+    @torch.no_grad()
+    def clamp(self) -> None:
+        """Bring the parameters back to where the root exists."""
+        self.beta.clamp_(min=1e-3)
+        self.gamma.clamp_(min=0)
+
+
+class Head(nn.Module):
+    """Features to one number per channel: five halvings and a step by three, with divisive norms between.
+
+    For pictures of other sizes than those of training the mean of what is left is taken; at that size it is one cell.
+    """
+
+    def __init__(self, inputs: int, width: int, channels: int) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        for n in range(5):
+            steps += [nn.Conv2d(inputs if n == 0 else width, width, 5, 2, padding=2), Gdn(width)]
+        self.steps = nn.Sequential(*steps)
+        self.last = nn.Conv2d(width, channels, 5, 3, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, inputs, h, w) to (N, channels)."""
+        return self.last(self.steps(x)).mean(dim=(2, 3))
+
+
+class RegionPredictor(nn.Module):
+    """The small picture (N, 3, h, w) to features (N, C, h, w) and state (N, 2C): gains, then offsets."""
+
+    def __init__(self, config: MttfConfig) -> None:
+        super().__init__()
+        self.hourglass = Hourglass(3, config.predictor_width, config.predictor_most, config.levels)
+        self.features = last_conv(self.hourglass.outputs, config.channels, 7)
+        self.gains = Head(self.hourglass.outputs, config.head_width, config.channels)
+        self.offsets = Head(self.hourglass.outputs, config.head_width, config.channels)
+
+    def forward(self, small: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        x = self.hourglass(small)
+        return self.features(x), torch.cat([self.gains(x), self.offsets(x)], dim=1)

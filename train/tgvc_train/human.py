@@ -1,0 +1,153 @@
+"""Training of the human networks: people from one key picture and a few numbers per frame.
+
+Published: pyramids of VGG features, pixels, and a matting network. Ours needs no weights of others: pixels and their
+differences at several scales, structure, and for a start the motion that plain optical flow finds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tgvc_export.mttf.config import NANO, MttfConfig
+from tgvc_export.mttf.grids import look
+from tgvc_export.mttf.networks import Mttf
+from tgvc_train.checkpoint import Average
+from tgvc_train.human_data import Pairs, PairSource
+from tgvc_train.losses import luma_of, picture_loss
+from tgvc_train.run import Run
+
+NAME = "human"
+_STEPS_OF_STATES = (0.0, 1 / 64, 1 / 32, 1 / 16, 1 / 8)  # quantisers' steps that states have to bear
+_LEAST_ERROR = 4e-5  # mean squared error that counts as 50 dB
+
+
+@dataclass(frozen=True, kw_only=True)
+class HumanRecipe:
+    """Everything that decides the outcome.
+
+    ``flow``: weight of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``.
+    ``cells``: weight of the small picture moved alone. ``structure``: of structural dissimilarity. ``calm``: of how
+    large states are and how much they change, which is what is paid for.
+    """
+
+    steps: int = 14000
+    batch: int = 8
+    rate: float = 1e-3
+    flow: float = 0.3
+    flow_until: int = 4000
+    cells: float = 1.0
+    structure: float = 0.3
+    calm: float = 2e-3
+    seed: int = 0
+
+
+class WholeAverage(Average):
+    """A moving average of parameters that takes over the statistics of norms as they are."""
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Move towards the module."""
+        super().update(module)
+        for kept, new in zip(self.module.buffers(), module.buffers(), strict=True):
+            kept.copy_(new)
+
+
+def train_human(
+    data: Path,
+    out: Path,
+    recipe: HumanRecipe,
+    config: MttfConfig = NANO,
+    device: str = "cpu",
+    minutes: float = 1e9,
+    stop: int | None = None,
+) -> None:
+    """Train, or go on from ``out/human.pt``, until all steps are done, the time is over or step ``stop``."""
+    torch.manual_seed(recipe.seed)
+    networks = Mttf(config).to(device, memory_format=torch.channels_last)
+    average = WholeAverage(networks)
+    maker = torch.optim.AdamW(networks.parameters(), recipe.rate, (0.9, 0.98), weight_decay=1e-4)
+    parts = {"networks": networks, "maker": maker}
+    run = Run(out, NAME, parts, {"average": average}, steps=recipe.steps, minutes=minutes, stop=stop, seed=recipe.seed)
+    source = PairSource(data)
+    networks.train()
+    while run.going:
+        rng = run.begin_step(maker, recipe.rate)
+        pairs = Pairs(*(t.to(device) for t in vars(source.draw(rng, recipe.batch)).values()))
+        loss, values = losses(networks, pairs, recipe, run.step, device)
+        maker.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(networks.parameters(), 1.0)
+        maker.step()
+        networks.clamp()
+        average.update(networks)
+        run.end_step(values)
+    run.save()
+
+
+def losses(
+    networks: Mttf, pairs: Pairs, recipe: HumanRecipe, step: int, device: str
+) -> tuple[Tensor, dict[str, Tensor | float]]:
+    """What one batch costs: what training lowers, and its parts by name; ``psnr_key``: if the key picture were shown.
+
+    Everything sees the key picture as it was coded, and states of frames as they were filmed.
+    """
+    with torch.autocast(device, torch.bfloat16):
+        small = networks.small(torch.cat([pairs.key, pairs.source, pairs.driving]))
+        features, states = networks.predictor(small)
+        states = states.float()
+        n = len(pairs.key)
+        plain = states[n : 2 * n], states[2 * n :]
+        size = states.new_tensor(_STEPS_OF_STATES)[torch.randint(len(_STEPS_OF_STATES), (n, 1))]
+        source, driving = (s + size * (torch.rand_like(s) - 0.5) for s in plain)
+        front, behind, seen, near, far = networks.motion(features[:n], source, driving, small[:n])
+        kept = networks.key(pairs.key)
+        made, matte = networks.generator(pairs.key, kept, small[:n], (front, behind), seen)
+    made, matte = made.float(), matte.float()
+    share = functional.avg_pool2d(matte, networks.config.scale()).detach()
+    mixed = share * near + (1 - share) * far
+    flow = sum(weighted_error(f, pairs) * w for f, w in ((near, 0.5), (mixed, 1.0)))
+    cells = (look(small[:n].float(), front, exact=True) - small[2 * n :].float()).abs().mean()
+    calm = plain[1].square().mean() + (plain[1] - plain[0]).abs().mean()
+    fade = max(0.1, 1 - 0.9 * step / recipe.flow_until)
+    picture = picture_loss(made, pairs.driving)
+    structure = dissimilarity(luma_of(made), luma_of(pairs.driving))
+    loss = picture + recipe.structure * structure + recipe.cells * cells + recipe.calm * calm
+    values: dict[str, Tensor | float] = {
+        "picture": picture,
+        "structure": structure,
+        "cells": cells,
+        "flow": flow,
+        "state": plain[1].square().mean().sqrt(),
+        "matte": matte.mean(),
+    }
+    values.update(measure(made.detach(), pairs))
+    return loss + fade * recipe.flow * flow, values
+
+
+def weighted_error(flow: Tensor, pairs: Pairs) -> Tensor:
+    """Mean error of a flow (B, 2, h, w) in cells where the measured one is believed."""
+    return (pairs.trust * (flow - pairs.flow).abs()).mean() / pairs.trust.mean().clamp(min=0.05)
+
+
+def dissimilarity(made: Tensor, wanted: Tensor) -> Tensor:
+    """1 less the mean structural similarity of lumas (N, 1, H, W) in -1..1, over windows of 8 px."""
+    first, second = 0.02**2, 0.06**2  # (0.01 L)^2 and (0.03 L)^2 with L = 2
+    mean_a, mean_b = (functional.avg_pool2d(p, 8, 4) for p in (made, wanted))
+    var_a = functional.avg_pool2d(made * made, 8, 4) - mean_a.square()
+    var_b = functional.avg_pool2d(wanted * wanted, 8, 4) - mean_b.square()
+    both = functional.avg_pool2d(made * wanted, 8, 4) - mean_a * mean_b
+    alike = (2 * mean_a * mean_b + first) * (2 * both + second)
+    return 1 - (alike / ((mean_a.square() + mean_b.square() + first) * (var_a + var_b + second))).mean()
+
+
+@torch.no_grad()
+def measure(made: Tensor, pairs: Pairs) -> dict[str, float]:
+    """PSNR of luma of what was made and of the key picture itself, dB."""
+    wanted = luma_of(pairs.driving)
+    errors = [(luma_of(p) - wanted).square().mean(dim=(1, 2, 3)).clamp(min=_LEAST_ERROR) for p in (made, pairs.key)]
+    return {name: float((10 * torch.log10(4 / e)).mean()) for name, e in zip(("psnr", "psnr_key"), errors, strict=True)}
