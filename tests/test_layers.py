@@ -26,7 +26,7 @@ FOLDERS = {
 LAYERS = (
     ("errors",),
     ("types",),
-    ("config", "source", "output", "opencv", "memory", "overlap", "fetch"),
+    ("config", "source", "output", "opencv", "memory", "overlap", "fetch", "devices"),
     ("video", "bitstream", "backends", "diffusion"),
     ("timing", "models"),
     ("summary", "analysis", "synthesis"),

@@ -40,8 +40,8 @@ OpenNetworks: TypeAlias = "tuple[ModelBundle, Backend]"
 class DecodeReport:
     """What was shown, by which generator and networks on what, and the seconds spent per stage (summed over threads).
 
-    ``providers``: what computed the networks, as found in force. ``bundle, backend, paint``:
-    empty without networks.
+    ``providers``: what computed the networks, as found in force. ``device``: where the loop and the pictures were
+    computed, ``cpu`` or ``cuda:0``. ``bundle, backend, paint``: empty without networks.
     """
 
     frames: int = 0
@@ -52,6 +52,7 @@ class DecodeReport:
     bundle: str = ""
     backend: str = ""
     providers: tuple[str, ...] = ()
+    device: str = "cpu"
     steps: int = 0
     paint: str = ""
     seconds: float = 0.0

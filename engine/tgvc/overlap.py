@@ -28,9 +28,12 @@ class StageClock:
         try:
             yield
         finally:
-            spent = time.perf_counter() - began
-            with self._lock:
-                self.seconds[stage] += spent
+            self.add(stage, time.perf_counter() - began)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add time that was measured elsewhere, on a GPU, to a stage."""
+        with self._lock:
+            self.seconds[stage] += seconds
 
 
 class _Failure:

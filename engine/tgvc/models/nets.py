@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from tgvc.backends.base import Backend
+from tgvc.devices.base import Device
 from tgvc.errors import BundleError
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.constants import Constants
 from tgvc.models.contract import DECODER, DENOISER, ENCODER, PLANES
+from tgvc.models.queued import QueuedNet
 from tgvc.types import FloatArray, Picture, picture_planes
 
 _AT_ONCE = 4  # pictures in one run of encoder or decoder: more take memory and gain no time on a CPU
@@ -77,6 +79,20 @@ class Networks:
             backend.load(bundle.nets[name]) for name in (ENCODER, DENOISER, DECODER)
         )
 
+    def queued_denoiser(self, device: Device) -> QueuedNet:
+        """The denoiser as a loop queues it: ``x, t, base, keys, hints`` in, ``v`` out."""
+        names = "x", "t", "base", "keys", "hints"
+        return QueuedNet(device, lambda i: {"v": self.denoise(*(i[n] for n in names))}, lambda: self._denoiser)
+
+    def queued_decoder(self, device: Device) -> QueuedNet:
+        """The decoder as it is queued: ``latents, planes`` in, ``pictures, lack`` out."""
+
+        def decode(inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+            pictures, lack = self.decode(inputs["latents"], inputs["planes"])
+            return {"pictures": pictures, "lack": lack}
+
+        return QueuedNet(device, decode, lambda: self._decoder)
+
     def encode(self, planes: FloatArray) -> FloatArray:
         """Latents float32 (N, C, h, w) of planes float32 (N, 6, H/2, W/2)."""
         runs = (self._encoder.run(planes=planes[n : n + _AT_ONCE]) for n in range(0, len(planes), _AT_ONCE))
@@ -92,7 +108,8 @@ class Networks:
             t: float32 (B,), timestep from 0 to ``constants.train_steps - 1``.
             base: float32 (B, C, T, h, w), latents of the weight-free pictures.
             keys: float32 (B, 2C, T, h, w), latents of the key pictures before and after each frame.
-            hints: float32 (B, 4, T, h, w), see `tgvc.synthesis.conditions`.
+            hints: float32 (B, 4 + maps, T, h, w), see `tgvc.synthesis.conditions`; then ``constants.maps`` channels of
+                `tgvc.synthesis.trackmaps`.
 
         Returns:
             v float32 (B, C, T, h, w).

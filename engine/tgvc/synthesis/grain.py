@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -96,6 +97,51 @@ def add_grain(planes: FloatArray, lack: FloatArray, white: FloatArray, energy: F
         strength = np.sqrt(amount)
         for plane, (row, column) in zip(picture, PHASES, strict=False):
             plane += strength * texture[row::2, column::2]
+
+
+def spread_grain(planes: Any, lack: Any, white: Any, energy: float | None, share: float) -> Any:
+    """What `add_grain` makes of planes, for arrays of any device: operators and NumPy's functions alone.
+
+    Nothing is looked at on the host. Sums are taken in another order: the result is off by a few roundings of float32.
+
+    Args:
+        planes: (N, 6, H/2, W/2) in -1..1.
+        lack: (N, 1, H/2, W/2), see `add_grain`.
+        white: (N, 4, H/2, W/2), see `add_grain`.
+        energy: mean of the source's finest octave over these frames, squared grey levels; None: not known.
+        share: see `add_grain`.
+
+    Returns:
+        float32 (N, 6, H/2, W/2).
+    """
+    planes = planes.astype(np.float32)
+    missing = lack[:, 0].astype(np.float32) * _HALF_RANGE**2
+    if energy is None:
+        missing = missing * np.float32(share / TRAINED_SHARE)
+    else:
+        had = np.square(_fine_octaves(_join_all(planes[:, :4]) * _HALF_RANGE)).mean(dtype=np.float64)
+        wanted = np.maximum(share * energy - had, 0.0)
+        missing = missing * np.minimum(wanted / np.maximum(missing.mean(dtype=np.float64), 1e-6), _MOST)
+    strength = np.sqrt(missing).astype(np.float32)
+    texture = _fine_octaves(_join_all(white)) * np.float32(1 / (_TWICE * _HALF_RANGE))
+    for n, (row, column) in enumerate(PHASES):
+        planes[:, n] += strength * texture[:, row::2, column::2]
+    return planes
+
+
+def _fine_octaves(luma: Any) -> Any:
+    """`fine_octave` of planes (N, H, W)."""
+    height, width = luma.shape[1:]
+    tall = np.pad(luma, ((0, 0), (2, 2), (0, 0)), mode="reflect")
+    rows = sum(np.float32(weight) * tall[:, n : n + height] for n, weight in enumerate(_BINOMIAL))
+    wide = np.pad(rows, ((0, 0), (0, 0), (2, 2)), mode="reflect")
+    return luma - sum(np.float32(weight) * wide[:, :, n : n + width] for n, weight in enumerate(_BINOMIAL))
+
+
+def _join_all(phases: Any) -> Any:
+    """Planes (N, 4, h, w) as (N, 2h, 2w)."""
+    count, _, h, w = phases.shape
+    return phases.reshape(count, 2, 2, h, w).transpose(0, 3, 1, 4, 2).reshape(count, 2 * h, 2 * w)
 
 
 def _energy(luma: FloatArray) -> float:
