@@ -28,12 +28,12 @@ OF_PROFILES = {  # options that only some profiles know
     "backend": ("tgvc", "actdiff"),
     "gops": ("actdiff",),
     "points": ("actdiff",),
-    "spacing": ("auto",),
+    "spacing": ("auto", "actdiff"),
     "modes": ("auto",),
 }
 _OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 BASES = ("moved", "faded")
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda")  # the one list of them; `tgvc.backends.base` makes them
+BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "torch", "torch-compile")  # made by `tgvc.backends.base`
 DEFAULT_BPP = 0.005
 
 

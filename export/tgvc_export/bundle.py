@@ -70,7 +70,7 @@ def export_bundle(
         ExportError: a module cannot be exported, differs in the shipped runtime, or the files are too large.
         BundleError: what was written is not a valid bundle.
     """
-    contract = residual_contract(constants.latent_channels, constants.cell_px)
+    contract = residual_contract(constants.latent_channels, constants.cell_px, constants.maps)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as workshop:
         work = Path(workshop)

@@ -52,9 +52,7 @@ def cli() -> None:
     help="Of the encoder; actdiff sends the trajectories that the stage maps needs.",
 )
 @_DATA
-def prepare(
-    clips: Path, photos: Path, per_clip: int, seed: int, processes: int, profile: str, data: Path
-) -> None:
+def prepare(clips: Path, photos: Path, per_clip: int, seed: int, processes: int, profile: str, data: Path) -> None:
     """Encode and decode clips and generated scenes; only files marked may_train_shipped_weights=yes are used."""
     from tgvc_train.prepare import allowed_files, plan_samples
     from tgvc_train.prepare import prepare as make_all

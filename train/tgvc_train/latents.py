@@ -12,6 +12,7 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from tgvc.models.constants import MAPS
 from tgvc.types import FloatArray
 from tgvc_export.nano.autoencoder import Encoder
 from tgvc_train.checkpoint import load_checkpoint
@@ -23,12 +24,16 @@ _KEY_RUNS = 0.25  # share of windows that hold nothing but key pictures
 
 @dataclass(frozen=True)
 class LatentSample:
-    """Latents float16 (N, 2, C, h, w) of source and weight-free pictures, hints (N, 4, h, w), keys around (N, 2)."""
+    """Latents float16 (N, 2, C, h, w) of source and weight-free pictures, hints (N, 4, h, w), keys around (N, 2).
+
+    ``maps``: float16 (N, 4, h, w), or None where no trajectories were sent.
+    """
 
     name: str
     latents: npt.NDArray[np.float16]
     hints: npt.NDArray[np.float16]
     around: npt.NDArray[np.int32]
+    maps: npt.NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -92,18 +97,32 @@ class LatentSamples:
         data: folder of prepared samples, encoded by `encode_all`.
         digest: of the encoder.
         photo_share: share of draws that come from generated scenes, 0..1.
+        maps: trajectory maps follow the hints, black where none were sent.
+        map_share: share of draws from samples that have some, 0..1; without ``maps`` all are alike.
     """
 
-    def __init__(self, data: Path, digest: str, photo_share: float = 0.4) -> None:
+    def __init__(
+        self, data: Path, digest: str, photo_share: float = 0.4, *, maps: bool = False, map_share: float = 0.7
+    ) -> None:
         photos: list[LatentSample] = []
         clips: list[LatentSample] = []
         for path in sorted(data.glob(f"*/latents-{digest}.npy")):
             opened = Sample.open(path.parent)
-            sample = LatentSample(opened.name, np.load(path), np.asarray(opened.hints), np.asarray(opened.around))
+            drawn = path.with_name("maps.npy")
+            sample = LatentSample(
+                opened.name,
+                np.load(path),
+                np.asarray(opened.hints),
+                np.asarray(opened.around),
+                np.load(drawn) if drawn.is_file() else None,
+            )
             (photos if opened.kind == "photo" else clips).append(sample)
         if not photos and not clips:
             raise ValueError(f"{data}: no latents of encoder {digest}, run `encode_all` first")
         self.kinds, self.photo_share = (photos, clips), photo_share
+        self.maps, self.map_share = maps, map_share
+        if maps and not any(s.maps is not None for kind in self.kinds for s in kind):
+            raise ValueError(f"{data}: no sample has trajectories, run `tgvc-train prepare --profile actdiff` first")
         self.scale = self._deviation()
 
     def __len__(self) -> int:
@@ -123,6 +142,9 @@ class LatentSamples:
         while len(parts) < count:
             photos, clips = self.kinds
             chosen = photos if (rng.random() < self.photo_share and photos) or not clips else clips
+            if self.maps:
+                told = rng.random() < self.map_share
+                chosen = [s for s in chosen if (s.maps is not None) == told] or chosen
             sample = chosen[int(rng.integers(len(chosen)))]
             numbers = self._run(rng, sample, frames)
             height, width = sample.hints.shape[2:]
@@ -132,9 +154,12 @@ class LatentSamples:
             place = np.s_[..., top : top + cells, left : left + cells]
             source, warp = (sample.latents[numbers, k][place].astype(np.float32) for k in (0, 1))
             keys = [sample.latents[sample.around[numbers, k], 1][place].astype(np.float32) for k in (0, 1)]
-            parts.append(
-                [source - warp, warp, np.concatenate(keys, axis=1), sample.hints[numbers][place].astype(np.float32)]
-            )
+            hints = sample.hints[numbers][place].astype(np.float32)
+            if self.maps:
+                shape = len(numbers), MAPS, cells, cells
+                drawn = np.zeros(shape) if sample.maps is None else sample.maps[numbers][place]
+                hints = np.concatenate([hints, drawn.astype(np.float32)], axis=1)
+            parts.append([source - warp, warp, np.concatenate(keys, axis=1), hints])
         scale = torch.from_numpy(self.scale).reshape(1, -1, 1, 1, 1)
         target, base, around, told = (torch.from_numpy(np.stack(a)).transpose(1, 2) for a in zip(*parts, strict=True))
         return LatentWindow(target / scale, base / scale, around / torch.cat([scale, scale], dim=1), told)

@@ -3,7 +3,8 @@
 Every sample is a folder of arrays, opened as memory maps:
 ``source.npy``, ``warp.npy`` uint8 (N, 3H/2, W): original pictures and their weight-free reconstruction;
 ``hints.npy`` float16 (N, 4, H/8, W/8): see `tgvc.synthesis.conditions.Condition`;
-``around.npy`` int32 (N, 2): frame numbers of the key pictures before and after each frame.
+``around.npy`` int32 (N, 2): frame numbers of the key pictures before and after each frame;
+``maps.npy`` float16 (N, 4, H/8, W/8): trajectory maps, only where profile ``actdiff`` sent trajectories.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ import numpy as np
 from rich.progress import track
 
 from tgvc.analysis.shots import mark_cuts
+from tgvc.planning.actdiff import ActivePlanner
 from tgvc.planning.group import GroupPlanner, Task
-from tgvc.synthesis.conditions import group_conditions, key_fineness
+from tgvc.synthesis.conditions import CELL_PX, Condition, group_conditions, key_fineness
 from tgvc.synthesis.densify import read_motion
-from tgvc.types import Picture, picture_size
+from tgvc.synthesis.trackmaps import segment_maps
+from tgvc.types import FloatArray, Motion, Picture, picture_size
 from tgvc.video.reader import open_video
 from tgvc_train.scenes import film_photo, read_photo
 
@@ -34,11 +37,12 @@ _LAYOUTS = ((None, None), (None, None), (None, None), (8, None), (16, None), (32
 _RUN, _SCENE = 48, 17  # frames of a sample from a clip and from a photograph
 _SCENE_SIZE = (384, 288)
 _EFFORT = 1
+_SPARSE = (6, 8, 12, 16, 24)  # frames between the key pictures of profile actdiff
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one sample is made: a ``source``, its part from frame ``first`` on, rate, spacing, seed, motion modes."""
+    """How one sample is made: a ``source``, its part from frame ``first`` on, rate, spacing, seed, modes, profile."""
 
     source: str
     kind: str
@@ -48,11 +52,15 @@ class Recipe:
     seed: int
     front: str | None = None
     modes: str | None = None
+    profile: str = "auto"
 
     @property
     def name(self) -> str:
         """Folder of the sample."""
-        digest = hashlib.sha256(json.dumps(asdict(self) | {"source": Path(self.source).name}).encode()).hexdigest()
+        words = asdict(self) | {"source": Path(self.source).name}
+        if self.profile == "auto":
+            del words["profile"]  # samples keep the names from when there was no other
+        digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()
         return f"{Path(self.source).stem}-{digest[:8]}"
 
 
@@ -70,9 +78,18 @@ def allowed_files(manifest: Path) -> list[Path]:
     return files
 
 
-def plan_samples(clips: Sequence[Path], photos: Sequence[Path], per_clip: int, seed: int) -> list[Recipe]:
-    """The recipes of all samples, photographs and clips mixed so that any first part is a fair one."""
+def plan_samples(
+    clips: Sequence[Path], photos: Sequence[Path], per_clip: int, seed: int, profile: str = "auto"
+) -> list[Recipe]:
+    """The recipes of all samples, photographs and clips mixed so that any first part is a fair one.
+
+    Those of profile ``actdiff`` have key pictures far enough apart that trajectories are sent.
+    """
     rng = np.random.default_rng(seed)
+    if profile == "actdiff":
+        drawn = [_sparse_recipe(path, "clip", _RUN * (n % 2), rng, seed + n) for path in clips for n in range(per_clip)]
+        drawn += [_sparse_recipe(path, "photo", 0, rng, seed + n, photos) for n, path in enumerate(photos)]
+        return [drawn[i] for i in rng.permutation(len(drawn))]
     recipes = []
     for path in clips:
         for n in range(per_clip):
@@ -86,6 +103,15 @@ def plan_samples(clips: Sequence[Path], photos: Sequence[Path], per_clip: int, s
         rate = float(rng.choice(RATES)) * 3  # a short run has to pay for its first picture
         recipes.append(Recipe(str(path), "photo", 0, rate, spacing, seed + n, front, modes))
     return [recipes[i] for i in rng.permutation(len(recipes))]
+
+
+def _sparse_recipe(
+    path: Path, kind: str, first: int, rng: np.random.Generator, seed: int, fronts: Sequence[Path] = ()
+) -> Recipe:
+    rate = float(rng.choice(RATES)) * (3 if kind == "photo" else 1)
+    front = str(fronts[int(rng.integers(len(fronts)))]) if fronts else None  # something that moves by itself
+    spacing = int(rng.choice(_SPARSE))
+    return Recipe(str(path), kind, first, rate, spacing, seed, front, None, "actdiff")
 
 
 def _source_pictures(recipe: Recipe) -> list[Picture]:
@@ -111,7 +137,11 @@ def make_sample(recipe: Recipe, folder: Path) -> Path:
     sources = _source_pictures(recipe)
     width, height = picture_size(sources[0])
     budget = recipe.rate * width * height * len(sources) / 8
-    plan = GroupPlanner(_EFFORT, threads=1, spacing=recipe.spacing, modes=recipe.modes).plan(Task(sources, budget))
+    if recipe.profile == "actdiff":
+        planner: GroupPlanner = ActivePlanner(_EFFORT, threads=1, spacing=recipe.spacing)
+    else:
+        planner = GroupPlanner(_EFFORT, threads=1, spacing=recipe.spacing, modes=recipe.modes)
+    plan = planner.plan(Task(sources, budget))
     keys = [plan.reconstruction[k] for k in plan.keys]
     motions = [(read_motion(s, width, height), s.length) for s in plan.segments]
     fine = key_fineness(len(plan.pictures), len(keys), width, height)
@@ -123,9 +153,21 @@ def make_sample(recipe: Recipe, folder: Path) -> Path:
     np.save(pending / "hints.npy", np.stack([c.hints for c in conditions]).astype(np.float16))
     around = [(plan.keys[c.before], plan.keys[c.after]) for c in conditions]
     np.save(pending / "around.npy", np.array(around, np.int32))
+    if recipe.profile == "actdiff":
+        np.save(pending / "maps.npy", _maps(conditions, motions, (width, height)).astype(np.float16))
     (pending / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     pending.rename(target)
     return target
+
+
+def _maps(conditions: Sequence[Condition], motions: Sequence[tuple[Motion, int]], size: tuple[int, int]) -> FloatArray:
+    """Trajectory maps float32 (N, 4, H/8, W/8) of all frames, as the decoder draws them."""
+    parts, first = [segment_maps(None, [], 1, size, CELL_PX)], 1
+    for motion, length in motions:
+        fields = [c.fields for c in conditions[first : first + length - 2] if c.fields is not None]
+        parts.append(segment_maps(motion, fields, length - 1, size, CELL_PX))
+        first += length - 1
+    return np.concatenate(parts, axis=1).swapaxes(0, 1)
 
 
 def _make(job: tuple[Recipe, Path]) -> Path:

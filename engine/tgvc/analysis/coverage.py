@@ -45,10 +45,12 @@ class Limits:
 class Perceptual(Protocol):
     """How unlike two pictures look, place by place; LPIPS in the original, whose weights everyone has to bring along.
 
-    ``channels``: 1 for luma, 3 for RGB; ``compare`` is given float32 (h, w, channels) in 0..255.
+    ``channels``: 1 for luma, 3 for RGB; ``compare`` is given float32 (h, w, channels) in 0..255. ``limit``: the mean
+    distance with which a frame fails in the published code, 0.3 for LPIPS (AlexNet).
     """
 
     channels: int
+    limit: float
 
     def compare(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """Distance float32 (h, w), 0 for alike."""
@@ -63,6 +65,7 @@ class Structure:
     """
 
     channels = 1
+    limit = 0.12
 
     def compare(self, first: FloatArray, second: FloatArray) -> FloatArray:
         """See `Perceptual`."""

@@ -166,7 +166,7 @@ def write_manifest(
         "revision": revision,
         "kind": next(kind for kind, made in CONSTANTS.items() if type(constants) is made),
         "licence": licence,
-        "constants": asdict(constants),
+        "constants": {n: v for n, v in asdict(constants).items() if v != constants.__dataclass_fields__[n].default},
         "nets": {record.name: net_entry(record) for record in records},
         "notes": dict(notes or {}),
     }

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
+MAPS = 4  # channels of trajectory maps: red, green, blue, and how much of a cell is painted
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", re.ASCII)
 
 
@@ -15,8 +16,8 @@ def is_number(value: Any) -> bool:
     return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
 
 
-def _count(low: int, high: int) -> Any:
-    return field(metadata={"whole": True, "low": low, "high": high})
+def _count(low: int, high: int, **default: int) -> Any:
+    return field(metadata={"whole": True, "low": low, "high": high}, **default)  # type: ignore[call-overload]
 
 
 def _number(low: float, high: float) -> Any:
@@ -52,7 +53,8 @@ class Constants(_Checked):
     ``latent_channels``: C. ``cell_px``: width and height of a latent cell, even. ``residual_std``: by which the
     denoiser's output is multiplied to be added to the base latents. ``schedule``: name, see `tgvc.diffusion.schedule`.
     ``train_steps``: timesteps of the schedule. ``steps``: denoising steps by default. ``detail``: deviation of the
-    noise that sampling starts from by default, 0..1. ``window``: frames of one run of the denoiser, at most.
+    noise that sampling starts from by default, 0..1. ``window``: frames of one run of the denoiser, at most. ``maps``:
+    channels of trajectory maps that the denoiser is shown after its hints, `tgvc.synthesis.trackmaps`; 0 for none.
     """
 
     latent_channels: int = _count(1, 256)
@@ -63,11 +65,14 @@ class Constants(_Checked):
     steps: int = _count(1, 1000)
     detail: float = _number(0, 1)
     window: int = _count(3, 1024)
+    maps: int = _count(0, MAPS, default=0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.cell_px % 2:
             raise ValueError(f"cell_px={self.cell_px}: expected an even number")
+        if self.maps not in (0, MAPS):
+            raise ValueError(f"maps={self.maps}: expected 0 or {MAPS}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,10 +24,10 @@ def contract_of(constants: AnyConstants) -> dict[str, Tensors]:
         return interpolation_contract(constants)
     if isinstance(constants, TrackerConstants):
         return tracker_contract(constants)
-    return residual_contract(constants.latent_channels, constants.cell_px)
+    return residual_contract(constants.latent_channels, constants.cell_px, constants.maps)
 
 
-def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
+def residual_contract(channels: int, cell_px: int, maps: int = 0) -> dict[str, Tensors]:
     """Inputs and outputs of the networks of kind ``residual``: diffusion of what the weight-free picture lacks.
 
     N pictures, B runs, T frames of a window, h and w latent cells, all of them free.
@@ -35,6 +35,7 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     Args:
         channels: C, of the latents.
         cell_px: width and height of a latent cell in px, even.
+        maps: channels of trajectory maps that follow the hints.
     """
     half = cell_px // 2
     tensor = _tensor
@@ -46,7 +47,7 @@ def residual_contract(channels: int, cell_px: int) -> dict[str, Tensors]:
     conditions = (
         tensor("base", *moving),
         tensor("keys", "B", 2 * channels, "T", "h", "w"),
-        tensor("hints", "B", HINTS, "T", "h", "w"),
+        tensor("hints", "B", HINTS + maps, "T", "h", "w"),
     )
     return {
         ENCODER: ((planes,), (latents,)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,8 @@ def _read_constants(kind: str, values: Any, faults: list[str]) -> AnyConstants |
         faults.append(f"kind {kind[:40]!r}, this release runs {', '.join(CONSTANTS)}")
         return None
     names = list(made.__dataclass_fields__)
-    if not isinstance(values, dict) or set(values) != set(names):
+    needed = {name for name, spec in made.__dataclass_fields__.items() if spec.default is MISSING}
+    if not isinstance(values, dict) or not needed <= set(values) <= set(names):
         faults.append(f"constants: expected an object with {', '.join(names)}")
         return None
     try:

@@ -18,7 +18,7 @@ from tgvc.analysis.cotracker import NetworkTracker
 from tgvc.analysis.coverage import Limits, Perceptual, Score, Structure, cover_video
 from tgvc.analysis.following import FlowFollower, Follower, KeyScan, NetworkFollower, shrink_pictures
 from tgvc.analysis.selection import CELLS, edge_weights, rank_moving, spread_points
-from tgvc.bitstream.group import MAX_GAP
+from tgvc.bitstream.group import MAX_GAP, uniform_keys
 from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.bitstream.motion import Anchors, SegmentMotion, anchor_grid, anchor_points
 from tgvc.bitstream.tracks import MotionCoder
@@ -34,18 +34,20 @@ from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.densify import model_at
 from tgvc.types import FloatArray, Picture, picture_planes, picture_size
 
-# Limits of coverage and distance, from those that end a group of pictures soon to none at all.
+# Limits from those that make every frame a key frame to none at all, about an octave apart: coverage, and distance in
+# units of the limit that belongs to the published coverage (docs/actdiff.md tells how they were set).
 LADDER = (
-    Limits(0.99, 0.01),
-    Limits(0.98, 0.02),
-    Limits(0.95, 0.04),
-    Limits(0.9, 0.06),
-    Limits(0.8, 0.1),
-    Limits(0.6, 0.2),
-    Limits(0.3, 0.4),
-    Limits(0.0, 1.0),
+    Limits(1.01, 0.0),
+    Limits(0.97, 0.6),
+    Limits(0.93, 0.75),
+    Limits(0.88, 0.85),
+    Limits(0.8, 0.9),
+    Limits(0.7, 1.0),
+    Limits(0.55, 1.3),
+    Limits(0.35, 2.5),
+    Limits(0.0, math.inf),
 )
-PUBLISHED = Limits(0.7, 0.3)  # of the published code; its paper has 0.8 and, as a similarity, 0.85
+PUBLISHED_COVERAGE = 0.7  # of the published code, with a distance of 0.3; its paper has 0.8 and a similarity of 0.85
 TRACK_STEP = step_code(1.0)
 _WHOLE_PX = step_code(1.0)
 _SHRINK = 2  # px of the picture per px of the flow
@@ -76,6 +78,7 @@ class ActivePlanner(GroupPlanner):
         perceptual: distance of the test of a key frame; the weight-free one by default.
         matrix: colour matrix code of the pictures, ISO/IEC 23091-2, for networks that look at colours.
         parity: constants and rules of the published code.
+        spacing: distance of key pictures in frames, instead of the test of a key frame.
         gops: ``fixed``: as many key frames as the adaptive ones, evenly spaced; to see what adapting them gains.
         points: what trajectories are chosen by: ``greedy``; ``unweighted``, the same without regard to edges;
             ``uniform`` or ``moving``, for the same bits evenly spread ones, or those that go farthest.
@@ -90,6 +93,7 @@ class ActivePlanner(GroupPlanner):
         perceptual: Perceptual | None = None,
         matrix: int = DEFAULT_MATRIX,
         parity: bool = False,
+        spacing: int | None = None,
         gops: str = "adaptive",
         points: str = "greedy",
     ) -> None:
@@ -98,7 +102,7 @@ class ActivePlanner(GroupPlanner):
         super().__init__(effort, threads)
         self.effort = replace(self.effort, uneven=0)  # where the keys are is the test's to say
         self._tracker, self._perceptual, self._matrix = tracker, perceptual or Structure(), matrix
-        self._parity, self._gops, self._points = parity, gops, points
+        self._parity, self._spacing, self._gops, self._points = parity, spacing, gops, points
         self._known: _Known | None = None
 
     def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
@@ -140,11 +144,14 @@ class ActivePlanner(GroupPlanner):
 
     def _key_ladder(self, task: Task) -> list[tuple[int, ...]]:
         count = len(task.pictures)
+        if self._spacing is not None:
+            return [uniform_keys(count, self._spacing)]
 
         def score(start: int, frame: int) -> Score:
             return self._scan(task, start).score(frame)
 
-        limits = (PUBLISHED,) if self._parity else LADDER
+        rungs = (Limits(PUBLISHED_COVERAGE, 1.0),) if self._parity else LADDER
+        limits = [Limits(rung.coverage, rung.distance * self._perceptual.limit) for rung in rungs]
         ladder = [cover_video(count, score, limit, MAX_GAP + 1, parity=self._parity) for limit in limits]
         if self._gops == "fixed":
             ladder = [_even_keys(count, len(keys)) for keys in ladder]

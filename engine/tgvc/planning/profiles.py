@@ -62,6 +62,7 @@ def _make_actdiff(config: EncoderConfig, matrix: int, threads: int) -> Planner:
         tracker=load_tracker(config, threads),
         matrix=matrix,
         parity=config.parity == "reference",
+        spacing=config.spacing,
         gops=config.gops or "adaptive",
         points=config.points or "greedy",
     )

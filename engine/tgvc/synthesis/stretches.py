@@ -15,6 +15,7 @@ from tgvc.synthesis.conditions import Condition, group_conditions
 from tgvc.synthesis.grain import PHASES
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
+from tgvc.synthesis.trackmaps import segment_maps
 from tgvc.types import FloatArray, Motion, Picture, picture_size
 
 _GRAIN_STEP = 1 << 31  # where steps of sampling would count the noise of texture: no schedule has so many
@@ -26,7 +27,7 @@ class Stretch:
 
     ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
     ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
-    ``hints`` float32 (4, n, h, w). ``noise`` float32 (C, n, h, w), to start sampling from. ``grain`` float32
+    ``hints`` float32 (4, n, h, w), or 4 more channels of maps. ``noise`` float32 (C, n, h, w), to start sampling from. ``grain`` float32
     (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked for, which begin at the
     key before the stretch.
     """
@@ -51,13 +52,14 @@ class Needs:
     """What of a stretch is to be made.
 
     ``moved``: weight-free pictures of moved keys, not of faded ones; ``move_noise`` along the motion, else it is the
-    same in all frames; ``sent`` and ``dense`` trajectories.
+    same in all frames; ``sent`` and ``dense`` trajectories; ``maps``: hints are followed by maps of the sent ones.
     """
 
     moved: bool = True
     move_noise: bool = False
     sent: bool = True
     dense: bool = False
+    maps: bool = False
 
 
 def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: StageClock) -> Iterator[Stretch]:
@@ -94,6 +96,10 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
             paths = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)
         fine = np.ascontiguousarray(grain.swapaxes(0, 1))
         hints = np.stack([frame.hints for frame in frames], axis=1)
+        if needs.maps:
+            with clock.measure("conditions"):
+                maps = segment_maps(motion, fields, count, (width, height), nets.constants.cell_px)
+            hints = np.concatenate([hints, maps])
         yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, fine, paths)
         first, before, fine_before = first + count, noise[:, -1], grain[:, -1]
 

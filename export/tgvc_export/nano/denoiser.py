@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -38,14 +40,19 @@ class SpaceTime(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Predicts v of noisy residual latents; inputs as the bundle's manifest lists them."""
+    """Predicts v of noisy residual latents; inputs as the bundle's manifest lists them.
 
-    def __init__(self, latents: int = LATENTS) -> None:
+    Args:
+        latents: channels of a latent.
+        maps: channels of trajectory maps after the hints, 0 for none.
+    """
+
+    def __init__(self, latents: int = LATENTS, maps: int = 0) -> None:
         super().__init__()
         full, half = _WIDTHS
-        self.latents = latents
+        self.latents, self.maps = latents, maps
         self.embed = LevelEmbedding(_LEVEL)
-        self.start = conv(4 * latents + HINTS, full)
+        self.start = conv(4 * latents + HINTS + maps, full)
         self.down = conv(full, half, stride=2)
         self.before = SpaceTime(full)
         self.inside = nn.ModuleList([SpaceTime(half), SpaceTime(half)])
@@ -61,7 +68,7 @@ class Denoiser(nn.Module):
             t: (B,) time step, 0..999.
             base: (B, C, T, h, w) latents of the weight-free picture.
             keys: (B, 2C, T, h, w) latents of the key pictures before and after.
-            hints: (B, 4, T, h, w).
+            hints: (B, 4 + maps, T, h, w).
 
         Returns:
             (B, C, T, h, w).
@@ -80,3 +87,15 @@ class Denoiser(nn.Module):
         # v is partly the noise itself, which need not squeeze through the features: a gate lets it pass
         direct, gate = out.chunk(2, dim=1)
         return direct + gate * x
+
+
+def add_maps(weights: Mapping[str, Tensor], maps: int) -> dict[str, Tensor]:
+    """Weights of a denoiser without maps for one with them, which computes the same until it has learnt to look.
+
+    Args:
+        weights: of a denoiser with ``maps=0``.
+        maps: channels of the new one.
+    """
+    first = weights["start.weight"]
+    unseen = first.new_zeros(first.shape[0], maps, *first.shape[2:])
+    return {**weights, "start.weight": torch.cat([first, unseen], dim=1)}
