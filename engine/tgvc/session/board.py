@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tgvc.errors import RequestCancelledError, RequestTimeoutError, SessionError, SessionFullError
 from tgvc.session.feed import ByteFeed
 from tgvc.session.stats import SessionStats, State, percentiles
-from tgvc.session.stream import Stream
+from tgvc.session.stream import Stream, raise_again
 from tgvc.video.reader import TimedPicture
 
 _HINT_S = 5.0  # a request that has not begun for so long may wait for its own caller
@@ -241,7 +241,7 @@ class Board:
                 self.lift(stream)
             return stream.take()
         if stream.fault is not None:
-            raise stream.fault
+            raise_again(stream.fault)
         return None
 
     def _wait(self, stream: Stream, until: float | None, lack: str) -> None:

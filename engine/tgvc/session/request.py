@@ -15,7 +15,7 @@ from tgvc.errors import ConfigError
 from tgvc.session.board import Board
 from tgvc.session.feed import ByteFeed
 from tgvc.session.stats import RequestStats
-from tgvc.session.stream import Stream
+from tgvc.session.stream import Stream, raise_again
 from tgvc.types import VideoInfo
 from tgvc.video.reader import TimedPicture
 from tgvc.video.writer import VideoWriter
@@ -61,7 +61,7 @@ class Request:
         self._board.wait(stream, timeout, lambda: stream.info is not None or stream.ended, "no header")
         if stream.info is None:
             assert stream.fault is not None
-            raise stream.fault
+            raise_again(stream.fault)
         return stream.info
 
     def frame(self, timeout: float | None = None) -> TimedPicture | None:
@@ -213,7 +213,7 @@ class LiveRequest(Request):
             TgvcError: the stream failed or was cancelled meanwhile.
         """
         if not self._pipe.write(data, timeout) and self._stream.fault is not None:
-            raise self._stream.fault
+            raise_again(self._stream.fault)
 
     def finish(self) -> None:
         """Declare the end of the stream; a stream that ends too early is an error where its frames are taken."""

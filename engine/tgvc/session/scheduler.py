@@ -14,7 +14,7 @@ from contextlib import closing
 from tgvc.bitstream.container import Reader
 from tgvc.decoder import TimedGroup, video_info
 from tgvc.session.board import Board
-from tgvc.session.stream import StoppedError, Stream
+from tgvc.session.stream import StoppedError, Stream, strip_fault
 from tgvc.source import open_input
 from tgvc.video.reader import TimedPicture
 
@@ -66,7 +66,7 @@ class Scheduler:
         try:
             shown = stream.paint(group)
         except BaseException as raised:  # noqa: BLE001 - raised again where the frames are taken
-            fault = raised
+            fault = strip_fault(raised)
         with self._board.lock:
             self._after(stream, time.monotonic() - began, shown, fault)
         return True
@@ -121,7 +121,7 @@ class Scheduler:
                         if not self._hand_over(stream, group):
                             break
         except BaseException as raised:  # noqa: BLE001 - raised again where the frames are taken
-            fault = raised
+            fault = strip_fault(raised)
         with self._board.lock:
             stream.read = True
             if not stream.ended and not isinstance(fault, StoppedError):

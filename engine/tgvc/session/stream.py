@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from threading import Condition, Lock
-from typing import Any
+from typing import Any, NoReturn
 
 from tgvc.decoder import Decoder, TimedGroup
 from tgvc.overlap import StageClock
@@ -18,6 +20,21 @@ from tgvc.video.reader import TimedPicture
 
 class StoppedError(Exception):
     """Ends the work on a stream that nobody wants any more; never leaves the session."""
+
+
+def strip_fault(fault: BaseException) -> BaseException:
+    """A fault as it may be kept: it still says where it happened, but holds nothing of what was at work there."""
+    link: BaseException | None = fault
+    while link is not None:
+        traceback.clear_frames(link.__traceback__)
+        link = link.__cause__ or link.__context__
+    return fault.with_traceback(None if fault.__traceback__ is None else fault.__traceback__.tb_next)
+
+
+def raise_again(fault: BaseException) -> NoReturn:
+    """Raise a fault for one of those who ask: a copy, so that the fault does not hold on to who asked."""
+    again = copy.copy(fault)
+    raise again.with_traceback(fault.__traceback__)
 
 
 class WatchedClock(StageClock):
