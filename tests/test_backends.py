@@ -25,7 +25,7 @@ _REASONS = find_backends()
 SPECS = ((tensor("a", "N", 3, "2*h"), tensor("b", "N", 3, "2*h")), (tensor("y", "N", 3, "2*h"), tensor("m", "N", 1, 1)))
 
 
-@pytest.fixture(params=BACKENDS)
+@pytest.fixture(params=[name for name in BACKENDS if name != "torch-compile"])  # which compiles for every size
 def backend(request: pytest.FixtureRequest) -> Backend:
     if why := _REASONS[request.param]:
         pytest.skip(why)
@@ -217,18 +217,16 @@ def test_outputs_that_share_memory_with_an_input_are_refused(backend: Backend, r
 def test_a_backend_says_what_computes(backend: Backend) -> None:
     assert backend.name in BACKENDS
     assert backend.version[0].isdigit()
-    assert (
-        backend.providers[0]
-        == {
-            "onnxruntime": "CPUExecutionProvider",
-            "onnxruntime-cuda": "CUDAExecutionProvider",
-        }[backend.name]
-    )
+    assert backend.providers[0] == {
+        "onnxruntime": "CPUExecutionProvider",
+        "onnxruntime-cuda": "CUDAExecutionProvider",
+        "torch": f"torch {backend.device}",
+    }.get(backend.name)
 
 
 def test_an_unknown_backend_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="backend='torch': expected one of auto, onnxruntime, onnxruntime-cuda"):
-        load_backend("torch")
+    with pytest.raises(ConfigError, match="backend='jax': expected one of auto, onnxruntime, onnxruntime-cuda"):
+        load_backend("jax")
 
 
 def test_auto_logs_its_choice_and_what_it_passed_over(

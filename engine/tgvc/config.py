@@ -11,7 +11,7 @@ from tgvc.errors import ConfigError
 from tgvc.types import check_size
 
 PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  # as written into the header
-PROFILES = ("auto", "tgvc", "actdiff")  # those that `planning.profiles` can plan
+PROFILES = ("auto", "tgvc", "actdiff", "dynamics")  # those that `planning.profiles` can plan
 GENERATORS = ("warp", "latent")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
@@ -28,7 +28,7 @@ OF_PROFILES = {  # options that only some profiles know
     "backend": ("tgvc", "actdiff"),
     "gops": ("actdiff",),
     "points": ("actdiff",),
-    "spacing": ("auto", "actdiff"),
+    "spacing": ("auto", "actdiff", "dynamics"),
     "modes": ("auto",),
 }
 _OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)

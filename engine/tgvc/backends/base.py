@@ -15,6 +15,7 @@ from tgvc.errors import BackendUnavailableError, ConfigError
 AUTO = "auto"
 BACKENDS = tuple(name for name in CHOICES if name != AUTO)  # what may be asked for by name
 _BY_SPEED = ("onnxruntime-cuda", "onnxruntime")  # in which order "auto" looks
+_OF_TORCH = ("torch", "torch-compile")
 _log = logging.getLogger("tgvc.backends")
 
 
@@ -106,6 +107,10 @@ def load_backend(name: str = AUTO, *, threads: int = 2, device: int = 0) -> Back
         return _choose_backend(threads, device)
     if name not in BACKENDS:
         raise ConfigError(f"backend={name!r}: expected one of {', '.join((AUTO, *BACKENDS))}")
+    if name in _OF_TORCH:
+        from tgvc.backends.pytorch.backend import TorchBackend
+
+        return TorchBackend(name, threads=threads, device=device)
     from tgvc.backends.ort import OrtBackend
 
     return OrtBackend(name, threads=threads, device=device)

@@ -10,7 +10,7 @@ from typing import Any
 from tgvc.backends.cuda import find_gpu
 from tgvc.backends.ort_net import OnGpu, OrtNet, one_line
 from tgvc.backends.places import HOST
-from tgvc.backends.spec import Dimension, NetRecord, TensorSpec
+from tgvc.backends.spec import NetRecord, tensor_faults
 from tgvc.errors import BackendError, BackendUnavailableError, BundleError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -57,8 +57,8 @@ class OrtBackend:
         place = self._make_place()
         session = self._open_recording(model, place, record.name) if place else self._open(model, None, record.name)
         faults = [
-            *_tensor_faults(session.get_inputs(), record.inputs),
-            *_tensor_faults(session.get_outputs(), record.outputs),
+            *tensor_faults(_read_tensors(session.get_inputs()), record.inputs),
+            *tensor_faults(_read_tensors(session.get_outputs()), record.outputs),
         ]
         if faults:
             raise BundleError(f"{record.path.name}: " + "; ".join(faults))
@@ -130,21 +130,7 @@ class OrtBackend:
         return options
 
 
-def _tensor_faults(found: Sequence[Any], specs: Sequence[TensorSpec]) -> list[str]:
-    """Where the tensors of a session differ from those of a record; free dimensions must be free on both sides."""
-    by_name = {tensor.name: tensor for tensor in found}
-    if set(by_name) != {spec.name for spec in specs}:
-        return [f"has tensors {', '.join(sorted(by_name))}, the manifest says {', '.join(s.name for s in specs)}"]
-    faults = []
-    for spec in specs:
-        tensor = by_name[spec.name]
-        dtype = {"tensor(float)": "float32"}.get(tensor.type, tensor.type.removeprefix("tensor(").rstrip(")"))
-        if dtype != spec.dtype or not _same_shape(tensor.shape, spec.shape):
-            faults.append(f"has {spec.name} {dtype} {tuple(tensor.shape)}, the manifest says {spec}")
-    return faults
-
-
-def _same_shape(found: Sequence[Any], wanted: Sequence[Dimension]) -> bool:
-    if len(found) != len(wanted):
-        return False
-    return all(a == b if isinstance(b, int) else not isinstance(a, int) for a, b in zip(found, wanted, strict=True))
+def _read_tensors(found: Sequence[Any]) -> dict[str, tuple[str, Sequence[Any]]]:
+    """Dtype and shape of the tensors of a session, by name."""
+    kinds = {t.name: t.type.removeprefix("tensor(").rstrip(")") for t in found}
+    return {t.name: ({"float": "float32"}.get(kinds[t.name], kinds[t.name]), t.shape) for t in found}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -175,6 +175,26 @@ def bind_shapes(specs: Iterable[TensorSpec], shapes: Mapping[str, tuple[int, ...
             if lengths.setdefault(symbol, whole) != whole:
                 raise ValueError(f"{fault}, and {symbol} is {lengths[symbol]} in an earlier tensor")
     return lengths
+
+
+def tensor_faults(found: Mapping[str, tuple[str, Sequence[Any]]], specs: Sequence[TensorSpec]) -> list[str]:
+    """Where the tensors of a file differ from those of a record; free dimensions must be free on both sides.
+
+    Args:
+        found: dtype and shape by name; a dimension that is no integer is free.
+        specs: of the record.
+    """
+    if set(found) != {spec.name for spec in specs}:
+        return [f"has tensors {', '.join(sorted(found))}, the manifest says {', '.join(s.name for s in specs)}"]
+    faults = []
+    for spec in specs:
+        dtype, shape = found[spec.name]
+        same = len(shape) == len(spec.shape) and all(
+            a == b if isinstance(b, int) else not isinstance(a, int) for a, b in zip(shape, spec.shape, strict=True)
+        )
+        if dtype != spec.dtype or not same:
+            faults.append(f"has {spec.name} {dtype} {tuple(shape)}, the manifest says {spec}")
+    return faults
 
 
 def check_inputs(record: NetRecord, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, int]:
