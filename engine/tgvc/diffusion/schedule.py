@@ -9,12 +9,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tgvc.diffusion.aligned import place_aligned
 from tgvc.errors import ConfigError
 from tgvc.types import IntArray
 
 TRAIN_STEPS = 1000
 SCHEDULE = "linear-ztsnr"  # the name a bundle gives it
-Spacing: TypeAlias = Literal["uniform_trailing", "uniform"]
+Spacing: TypeAlias = Literal["uniform_trailing", "uniform", "ays-sd", "ays-svd"]
 Float64Array: TypeAlias = npt.NDArray[np.float64]
 
 _FIRST_BETA, _LAST_BETA = 0.00085, 0.012
@@ -43,7 +44,7 @@ def place_timesteps(
     """Timesteps int64 (steps,), increasing, of the denoising steps.
 
     ``uniform_trailing`` ends on the last timestep (pure noise): 19, 39, .., 999 for 50. ``uniform`` starts at 1: 1, 21,
-    .., 981 for 50, and never sees pure noise.
+    .., 981 for 50, and never sees pure noise. ``ays-sd`` and ``ays-svd``: see `tgvc.diffusion.aligned.place_aligned`.
 
     With ``parity`` as published: ``uniform`` goes on to the last timestep, which may give one more than was asked for
     (17 for 16), and ``uniform_trailing`` counts down in strides of float64.
@@ -51,8 +52,12 @@ def place_timesteps(
     Raises:
         ConfigError: an unknown spacing, or a number of steps for which it leaves the timesteps.
     """
+    if spacing == "ays-sd" or spacing == "ays-svd":  # spelled out for the type checker
+        if parity:
+            raise ConfigError(f"spacing={spacing!r}: expected uniform_trailing or uniform with parity")
+        return place_aligned(steps, spacing, linear_abar(train_steps))
     if spacing not in ("uniform_trailing", "uniform"):
-        raise ConfigError(f"spacing={spacing!r}: expected uniform_trailing or uniform")
+        raise ConfigError(f"spacing={spacing!r}: expected uniform_trailing, uniform, ays-sd or ays-svd")
     most = train_steps if spacing == "uniform_trailing" else train_steps - 1
     if not 1 <= steps <= most:
         raise ConfigError(f"steps={steps}: expected 1 to {most} with {spacing}")

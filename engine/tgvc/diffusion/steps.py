@@ -101,9 +101,11 @@ def dpm_steps(schedule: Schedule, first: int | None = None) -> list[StepNumbers]
         a, b = schedule.at(i), schedule.after(i)
         stride = _half_log_snr(b) - _half_log_snr(a)
         ratio = math.sqrt((1 - b) / (1 - a))
-        gain = math.sqrt(b) - math.sqrt(a) * ratio
+        # the estimate, and its forerunner, are at the level of the step that comes next, the signal in x at this one's
+        scale = schedule.clean_scale(i)
+        gain = math.sqrt(b) - math.sqrt(a) * ratio / scale
         share = stride / (2 * stride_before) if math.isfinite(stride_before) else 0.0
-        steps.append(_step(schedule, i, (ratio, 0.0, gain * (1 + share), -gain * share)))
+        steps.append(_step(schedule, i, (ratio, 0.0, gain * (1 + share), -gain * share * scale)))
         stride_before = stride
     return steps
 
