@@ -20,7 +20,9 @@ GOPS = ("adaptive", "fixed")
 POINTS = ("greedy", "unweighted", "uniform", "moving")
 PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
-OF_INTERPOLATION = ("eta", "cfg", "rescale", "fs", "prompt", "parity")
+OF_INTERPOLATION = ("eta", "cfg", "cfg_start", "cfg_stop", "rescale", "fs", "prompt", "parity")
+SOLVERS = ("ddim", "dpmpp-2m")  # made by `tgvc.diffusion.solvers`
+TIMESTEPS = ("trailing", "ays-sd", "ays-svd")
 OF_PROFILES = {  # options that only some profiles know
     "embedder": ("tgvc",),
     "tracker": ("tgvc", "actdiff"),
@@ -31,7 +33,7 @@ OF_PROFILES = {  # options that only some profiles know
     "spacing": ("auto", "actdiff", "dynamics"),
     "modes": ("auto",),
 }
-_OF_LATENT = ("steps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
+_OF_LATENT = ("steps", "solver", "timesteps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 BASES = ("moved", "faded")
 BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "torch", "torch-compile")  # made by `tgvc.backends.base`
 DEFAULT_BPP = 0.005
@@ -68,7 +70,8 @@ class EncoderConfig:
 
     profile: str = option(
         "auto",
-        "what is sent: auto = whatever measures best; tgvc, actdiff = as the encoders of T-GVC and ActDiff-VC",
+        "what is sent: auto = whatever measures best; tgvc, actdiff, dynamics = as the encoders of T-GVC, ActDiff-VC and "
+        "Dynamics-Codec",
         choices=PROFILES,
     )
     bpp: float | None = option(
@@ -161,6 +164,18 @@ class DecoderConfig:
     steps: int | None = option(
         None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
     )
+    solver: str | None = option(
+        None,
+        "how the latent generator goes from step to step: ddim, or dpmpp-2m = DPM-Solver++(2M), which adds no noise; "
+        "default: ddim",
+        choices=SOLVERS,
+    )
+    timesteps: str | None = option(
+        None,
+        "where its steps lie: trailing = evenly; ays-sd, ays-svd = Align Your Steps, as published for Stable Diffusion "
+        "and Stable Video Diffusion; default: trailing",
+        choices=TIMESTEPS,
+    )
     detail: float | None = option(
         None,
         "noise that the latent generator starts from; 0 is what is likeliest on average; default: the bundle's",
@@ -209,6 +224,19 @@ class DecoderConfig:
         "(bundles of kind interpolation)",
         minimum=0.0,
         maximum=100.0,
+    )
+    cfg_start: float | None = option(
+        None,
+        "share of the steps before classifier-free guidance begins; default: 0 (bundles of kind interpolation)",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    cfg_stop: float | None = option(
+        None,
+        "share of the steps after which it ends; the others take half the time; default: 1 (bundles of kind "
+        "interpolation)",
+        minimum=0.0,
+        maximum=1.0,
     )
     rescale: float | None = option(
         None,

@@ -54,6 +54,7 @@ class DecodeReport:
     providers: tuple[str, ...] = ()
     device: str = "cpu"
     steps: int = 0
+    solver: str = ""
     paint: str = ""
     seconds: float = 0.0
     stages: dict[str, float] = field(default_factory=dict)
@@ -225,6 +226,7 @@ def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) 
         return WarpGroups(config.threads)
     from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
+    from tgvc.synthesis.fast import choose_plan
     from tgvc.synthesis.interpolation.setup import make_interpolation
     from tgvc.synthesis.latent import LatentGenerator, LatentOptions
     from tgvc.synthesis.restored import RestoredKeys
@@ -241,6 +243,7 @@ def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) 
         dense=config.guides == "all",
         move_noise=config.noise == "moved",
         moved=config.base != "faded",
+        plan=choose_plan(config),
     )
     painter = LatentGenerator(nets, options)
     return RestoredKeys(painter) if config.paint == "keys" else painter

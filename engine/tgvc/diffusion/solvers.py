@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tgvc.diffusion.schedule import Schedule
+from tgvc.diffusion.schedule import Schedule, Spacing
 from tgvc.diffusion.steps import StepNumbers, ddim_steps, dpm_steps
 from tgvc.errors import ConfigError
 
@@ -24,9 +24,22 @@ class Plan:
     """
 
     solver: str = DDIM
-    spacing: str = "uniform_trailing"
+    spacing: Spacing = "uniform_trailing"
     cfg_start: float = 0.0
     cfg_stop: float = 1.0
+
+    @property
+    def label(self) -> str:
+        """In a few words, for reports."""
+        words = [self.solver]
+        if self.spacing != "uniform_trailing":
+            words.append(self.spacing)
+        if (self.cfg_start, self.cfg_stop) != (0.0, 1.0):
+            words.append(f"cfg {self.cfg_start:g}..{self.cfg_stop:g}")
+        return ", ".join(words)
+
+
+DEFAULT = Plan()
 
 
 def plan_steps(schedule: Schedule, plan: Plan, *, noisy: bool = False) -> list[StepNumbers]:

@@ -17,7 +17,8 @@ from tgvc.devices.pool import Pool
 from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Guidance
 from tgvc.diffusion.schedule import Schedule, make_schedule
-from tgvc.diffusion.steps import ddim_steps, opening_step
+from tgvc.diffusion.solvers import DEFAULT, Plan, plan_steps
+from tgvc.diffusion.steps import opening_step
 from tgvc.diffusion.windows import Window, plan_windows
 from tgvc.errors import BundleError
 from tgvc.models.nets import Networks
@@ -44,7 +45,7 @@ class LatentOptions:
     to, by noise. ``guidance``: strength of the trajectories' pull, 0 = none. ``dense``: all latent cells of the key
     pictures pull along the motion, not only the trajectories of the stream. ``move_noise``: noise moves with what the
     frames show, else it stands still. ``moved``: sampling adds to the moved key pictures; else to a cross-fade, to see
-    what the networks and the trajectories do alone.
+    what the networks and the trajectories do alone. ``plan``: solver, and where its steps lie.
     """
 
     steps: int
@@ -54,6 +55,7 @@ class LatentOptions:
     dense: bool = False
     move_noise: bool = False
     moved: bool = True
+    plan: Plan = DEFAULT
 
 
 class _Lane:
@@ -86,8 +88,13 @@ class LatentGenerator:
         self._nets, self._options, self._device = nets, options, device or HostDevice()
         self._guided = options.guidance > 0 and options.steps > 1  # the first step knows nothing to compare yet
         self._schedule: Schedule = make_schedule(
-            options.steps, name=constants.schedule, train_steps=constants.train_steps, strength=options.guidance
+            options.steps,
+            spacing=options.plan.spacing,
+            name=constants.schedule,
+            train_steps=constants.train_steps,
+            strength=options.guidance,
         )
+        self._steps = plan_steps(self._schedule, options.plan)
         self._lanes = Pool(lambda: _Lane(nets, self._device, options.grain))
 
     @property
@@ -100,6 +107,7 @@ class LatentGenerator:
             "backend": f"{backend.name} {backend.version}",
             "providers": backend.providers,
             "steps": self._options.steps,
+            "solver": self._options.plan.label,
             "paint": "all",
             "device": self._device.name,
         }
@@ -170,7 +178,7 @@ class LatentGenerator:
         task = Task(
             start=scratch.bring("start", np.float32(self._options.detail) * board.noise(window.frames)),
             opening=opening_step(self._schedule),
-            steps=ddim_steps(self._schedule),
+            steps=self._steps,
             given=given,
             held=held,
             pull=self._pull(board, window, origin, scratch) if self._guided else None,
