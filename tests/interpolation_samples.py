@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tgvc.backends.base import Net
 from tgvc.diffusion.schedule import dynamic_scale, linear_abar
 from tgvc.models.constants import InterpolationConstants
 from tgvc.types import FloatArray
@@ -68,6 +69,9 @@ class KnownNetworks:
 
     def release_text(self) -> None:
         pass
+
+    def net(self, name: str) -> Net:
+        raise AssertionError(f"{name}: only a device with memory of its own asks for a network")
 
     def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
         self.asked.append({"x": x.copy(), "t": t, "fs": fs, "text": text, "image": image})

@@ -13,20 +13,24 @@ from conftest import MakePicture
 from interpolation_samples import CONSTANTS, KnownNetworks, changed
 from test_bundle_kinds import write
 from tgvc.backends.spec import TensorSpec
+from tgvc.devices.host import HostDevice
+from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import make_schedule
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import load_bundle
 from tgvc.models.clip_text import tokenise_prompts
-from tgvc.models.interpolation import InterpolationNetworks
+from tgvc.models.interpolation import InterpolationNetworks, queued_unet
 from tgvc.models.rgb import from_rgb, to_rgb
 from tgvc.overlap import StageClock
 from tgvc.synthesis.group import DecodedGroup
-from tgvc.synthesis.interpolation.conditioning import Conditioner, place_ends
+from tgvc.synthesis.interpolation.conditioning import Conditioner
 from tgvc.synthesis.interpolation.generator import InterpolationGenerator, InterpolationOptions, pad_pictures
 from tgvc.synthesis.interpolation.segment import Segment, SegmentSampler
 from tgvc.synthesis.interpolation.stages import nearest_slot, plan_stages, stretch_tracks
+from tgvc.synthesis.loop import Progress
 from tgvc.types import Motion, Picture, join_planes, still_motion
+from tgvc_kernels import ops
 
 PROMPTS = tokenise_prompts(["", ""])
 # Half a grey level of chroma and of luma, seen through the colour matrix: two levels of 255 in -1..1
@@ -204,13 +208,13 @@ def test_key_latents_are_samples_with_the_variance_cut() -> None:
     assert np.allclose(unsure.key_latents(pictures, noise) - mean, 0.5 * 3 * noise, atol=1e-5)
 
 
-def test_ends_are_known_and_nothing_between() -> None:
-    first, last = np.ones((4, 2, 3), np.float32), np.full((4, 2, 3), 2, np.float32)
-    known = place_ends(first, last, 6)
-    assert known.shape == (4, 6, 2, 3)
-    assert (known[:, 0] == 1).all()
-    assert (known[:, -1] == 2).all()
-    assert not known[:, 1:-1].any()
+def test_the_unet_is_shown_both_ends_and_nothing_between() -> None:
+    _, nets = _sampled(16, parity=False)
+    ends = np.random.default_rng(3).normal(size=(4, 2, 16, 24)).astype(np.float32)
+    for call in nets.asked:
+        known = call["x"][0, 4:]
+        assert np.array_equal(known[:, [0, -1]], ends)
+        assert not known[:, 1:-1].any()
 
 
 @pytest.mark.parametrize("length", range(3, 16))
@@ -250,11 +254,15 @@ def _sampled(
     xy[..., 1] = 50 + 20 * np.arange(tracks)[:, None]
     course, stages = plan_stages(xy, np.ones((tracks, length), bool), 16, parity=parity)
     schedule = make_schedule(4, eta=1.0, dynamic=nets.constants.dynamic, strength=strength, parity=parity)
-    sampler = SegmentSampler(nets, schedule, scale=1.0, rescale=0.0, parity=parity)
+    device = HostDevice()
+    scratch = Scratch(device, device.make_stream())
+    sampler = SegmentSampler(
+        queued_unet(nets, device), scratch, schedule, scale=1.0, rescale=0.0, cell_px=8, parity=parity
+    )
     conditioner = Conditioner(nets, PROMPTS, 5, guided=False)
     condition = conditioner.describe(np.zeros((3, 64, 64), np.float32), 16)
-    latents = sampler.sample(Segment(ends, course, stages, 0), condition, NoiseSource(1), lambda i, x0: None)
-    return latents, nets
+    latents = sampler.sample(Segment(ends, course, stages, 0), condition, NoiseSource(1), Progress(None, 0))
+    return dict(latents), nets
 
 
 @pytest.mark.parametrize("length", [9, 16, 24, 30])
@@ -298,16 +306,16 @@ def test_the_published_second_stage_begins_at_what_the_first_one_showed_and_repe
 
 
 def test_the_published_second_stage_is_pulled_towards_what_was_still_noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    import tgvc.synthesis.interpolation.segment as module
-
     seen: list[np.ndarray] = []
+    guided_step = ops.guided_step
 
-    class Watched(module.Guidance):  # type: ignore[name-defined,misc]
-        def __call__(self, x0: np.ndarray, i: int) -> np.ndarray | None:
-            seen.extend(plane.copy() for plane in self.outside)
-            return super().__call__(x0, i)
+    def watched(*arguments: Any) -> Any:
+        pull = arguments[8]
+        if pull is not None and pull.outside is not None:
+            seen.append(np.float32(pull.outside_level) * pull.outside[:, 0])
+        return guided_step(*arguments)
 
-    monkeypatch.setattr(module, "Guidance", Watched)
+    monkeypatch.setattr(ops, "guided_step", watched)
     _, nets = _sampled(20, parity=True)
     states = [call["x"][0, :4, 0] for call in nets.asked[:4]]
     assert len(seen) == 4
@@ -381,5 +389,6 @@ def test_a_unet_made_for_one_run_is_called_twice(batch: int | str, tmp_path: Pat
 
 
 def test_facts_say_what_ran() -> None:
-    assert generator(KnownNetworks()).facts == {"generator": "latent", "steps": 3, "paint": "all", "bundle": "known 1"}
+    told = {"generator": "latent", "steps": 3, "paint": "all", "device": "cpu", "bundle": "known 1"}
+    assert generator(KnownNetworks()).facts == told
     assert CONSTANTS.window == 16

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from tgvc.backends.base import Backend, Net
+from tgvc.devices.base import Device
 from tgvc.errors import BundleError
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.constants import InterpolationConstants
 from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER
+from tgvc.models.queued import QueuedNet
 from tgvc.types import FloatArray
 
 Tokens = npt.NDArray[np.int64]
@@ -54,6 +57,24 @@ class InterpolationCalls(Protocol):
             v float32 (B, C, T, h, w).
         """
 
+    def net(self, name: str) -> Net:
+        """A network of `tgvc.models.contract.interpolation_contract`, for a device with memory of its own."""
+
+
+def queued_unet(calls: InterpolationCalls, device: Device) -> QueuedNet:
+    """The UNet as a loop queues it: ``x, t, fs, text, image`` in, ``v`` out."""
+
+    def predict(inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        x, t, *rest = (inputs[name] for name in ("x", "t", "fs", "text", "image"))
+        return {"v": calls.predict(x, t.copy(), *rest)}  # the loop writes the next timestep over this one
+
+    return QueuedNet(device, predict, lambda: calls.net(UNET))
+
+
+def queued_decoder(calls: InterpolationCalls, device: Device) -> QueuedNet:
+    """The VAE's decoder as it is queued: ``z`` in, ``picture`` out."""
+    return QueuedNet(device, lambda inputs: {"picture": calls.decode(inputs["z"])}, lambda: calls.net(VAE_DECODER))
+
 
 class InterpolationNetworks:
     """The networks of a bundle on a backend; see `InterpolationCalls`. Calls from several threads are allowed."""
@@ -72,24 +93,24 @@ class InterpolationNetworks:
 
     def encode(self, pictures: FloatArray) -> FloatArray:
         """See `InterpolationCalls.encode`."""
-        return _one_by_one(self._net(VAE_ENCODER), picture=pictures)["moments"]
+        return _one_by_one(self.net(VAE_ENCODER), picture=pictures)["moments"]
 
     def decode(self, z: FloatArray) -> FloatArray:
         """See `InterpolationCalls.decode`."""
-        return _one_by_one(self._net(VAE_DECODER), z=z)["picture"]
+        return _one_by_one(self.net(VAE_DECODER), z=z)["picture"]
 
     def look(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `InterpolationCalls.look`."""
-        found = _one_by_one(self._net(IMAGE_TOWER), pixels=pixels)
+        found = _one_by_one(self.net(IMAGE_TOWER), pixels=pixels)
         return found["tokens"], found["embedding"]
 
     def read(self, tokens: Tokens) -> FloatArray:
         """See `InterpolationCalls.read`."""
-        return _one_by_one(self._net(TEXT_TOWER), tokens=tokens)["text"]
+        return _one_by_one(self.net(TEXT_TOWER), tokens=tokens)["text"]
 
     def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
         """See `InterpolationCalls.predict`."""
-        net, given = self._net(UNET), {"x": x, "t": t, "fs": fs, "text": text, "image": image}
+        net, given = self.net(UNET), {"x": x, "t": t, "fs": fs, "text": text, "image": image}
         made_for = next(spec.shape[0] for spec in net.record.inputs if spec.name == "x")
         if made_for == 1 and len(x) > 1:
             runs = [net.run(**{name: value[n : n + 1] for name, value in given.items()})["v"] for n in range(len(x))]
@@ -102,7 +123,8 @@ class InterpolationNetworks:
         with self._lock:
             self._loaded.pop(TEXT_TOWER, None)
 
-    def _net(self, name: str) -> Net:
+    def net(self, name: str) -> Net:
+        """See `InterpolationCalls.net`."""
         with self._lock:
             if name not in self._loaded:
                 self._loaded[name] = self.backend.load(self.bundle.nets[name])

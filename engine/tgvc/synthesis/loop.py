@@ -142,9 +142,9 @@ class Loop:
         stream = self._scratch.stream
 
         def work() -> None:
-            inputs = {"x": memory.x[:runs], "t": memory.table.timesteps[:runs]}
-            inputs |= {name: array[:runs] for name, array in given.items()}
-            self._net.queue(inputs, {"v": memory.v[:runs]}, stream)
+            inputs = {"x": memory.x, "t": memory.table.timesteps, **given}
+            inputs = {name: _first(array, runs) for name, array in inputs.items()}
+            self._net.queue(inputs, {"v": _first(memory.v, runs)}, stream)
             memory.table.queue(stream, guided=runs == 2)
 
         if runs not in memory.graphs and runs in memory.warm and self._net.capturable:
@@ -203,6 +203,11 @@ class Loop:
             clean=memory.estimates[n % 2],
             timestep=float(step.timestep),
         )
+
+
+def _first(array: Array, runs: int) -> Array:
+    """The first runs; the array itself if these are all, so that a network knows again what it was given before."""
+    return array if len(array) == runs else array[:runs]
 
 
 def place_pull(guidance: Guidance, channels: int, scratch: Scratch) -> Pull | None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tgvc.diffusion.sampler import Denoise
 from tgvc.models.clip_image import prepare_pixels
 from tgvc.models.interpolation import InterpolationCalls, Tokens
 from tgvc.types import FloatArray
@@ -88,31 +87,3 @@ class Conditioner:
         if frames == constants.window:
             return tokens.reshape(frames, constants.image_tokens, -1)
         return np.broadcast_to(tokens, (frames, *tokens.shape))
-
-
-def place_ends(first: FloatArray, last: FloatArray, frames: int) -> FloatArray:
-    """What is known of T frames: latents (C, h, w) of the first and the last, zeros between; float32 (C, T, h, w)."""
-    known = np.zeros((first.shape[0], frames, *first.shape[1:]), np.float32)
-    known[:, 0], known[:, -1] = first, last
-    return known
-
-
-def make_denoiser(calls: InterpolationCalls, condition: Condition, known: FloatArray) -> Denoise:
-    """The UNet as a sampler takes it; both runs go through it at once.
-
-    Args:
-        calls: the networks.
-        condition: of one or two runs.
-        known: see `place_ends`, float32 (C, T, h, w), the same for both.
-    """
-    runs = len(condition.fs)
-    channels = len(known)
-    x = np.empty((runs, 2 * channels, *known.shape[1:]), np.float32)
-    x[:, channels:] = known
-
-    def denoise(noisy: FloatArray, t: float) -> FloatArray | tuple[FloatArray, FloatArray]:
-        x[:, :channels] = noisy
-        v = calls.predict(x, np.full(runs, t, np.float32), condition.fs, condition.text, condition.image)
-        return (v[0], v[1]) if runs == 2 else v[0]
-
-    return denoise

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from tgvc.devices.base import Device
+from tgvc.devices.host import HostDevice
+from tgvc.devices.pool import Pool
+from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Course
 from tgvc.diffusion.noise import NoiseSource
-from tgvc.diffusion.sampler import OnStep
-from tgvc.diffusion.schedule import make_schedule
-from tgvc.models.interpolation import InterpolationCalls, Tokens
-from tgvc.models.rgb import from_rgb, to_rgb
+from tgvc.diffusion.schedule import Schedule, make_schedule
+from tgvc.models.interpolation import InterpolationCalls, Tokens, queued_decoder, queued_unet
+from tgvc.models.rgb import to_rgb
 from tgvc.overlap import StageClock
 from tgvc.synthesis.densify import frame_fields
 from tgvc.synthesis.flow import CELL, measure_key_flow
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.interpolation.conditioning import Conditioner
+from tgvc.synthesis.interpolation.pictures import RgbQueue, Sampled
 from tgvc.synthesis.interpolation.segment import Segment, SegmentSampler
 from tgvc.synthesis.interpolation.stages import Stage, plan_stages
+from tgvc.synthesis.loop import Progress
 from tgvc.synthesis.paths import Paths, sent_paths
 from tgvc.types import FloatArray, Motion, OnProgress, Picture, picture_planes, picture_size
 
@@ -47,21 +54,49 @@ class InterpolationOptions:
     parity: bool = False
 
 
+class _Lane:
+    """One stream for the sampler and one for pictures, with their memory: a group has them while it is painted."""
+
+    def __init__(
+        self, calls: InterpolationCalls, device: Device, schedule: Schedule, options: InterpolationOptions
+    ) -> None:
+        constants = calls.constants
+        self.scratch = Scratch(device, device.make_stream())
+        self.sampler = SegmentSampler(
+            queued_unet(calls, device),
+            self.scratch,
+            schedule,
+            scale=options.scale,
+            rescale=options.rescale,
+            cell_px=constants.cell_px,
+            parity=options.parity,
+        )
+        pictures = Scratch(device, device.make_stream())
+        self.pictures = RgbQueue(queued_decoder(calls, device), pictures, constants.latent_scale)
+
+
 class InterpolationGenerator:
-    """Paints groups with networks of kind ``interpolation``; holds no state between groups but what prompts say.
+    """Paints groups with networks of kind ``interpolation``; holds between groups what prompts say, and memory.
 
     Args:
         calls: the networks.
         options: how to sample.
         prompts: tokens int64 (2, 77), of the prompt and of the empty one.
         facts: what `facts` tells beside the generator and the steps: bundle, backend, providers.
+        device: where the loop and the pictures are computed; the host by default.
     """
 
     def __init__(
-        self, calls: InterpolationCalls, options: InterpolationOptions, prompts: Tokens, facts: dict[str, Any]
+        self,
+        calls: InterpolationCalls,
+        options: InterpolationOptions,
+        prompts: Tokens,
+        facts: dict[str, Any],
+        device: Device | None = None,
     ) -> None:
         constants = calls.constants
         self._calls, self._options, self._facts = calls, options, facts
+        self._device = device or HostDevice()
         self._conditioner = Conditioner(calls, prompts, options.fs, guided=options.scale != 1.0)
         schedule = make_schedule(
             options.steps,
@@ -73,19 +108,20 @@ class InterpolationGenerator:
             parity=options.parity,
         )
         self._steps = schedule.steps
-        self._sampler = SegmentSampler(
-            calls, schedule, scale=options.scale, rescale=options.rescale, parity=options.parity
-        )
+        self._lanes = Pool(lambda: _Lane(calls, self._device, schedule, options))
 
     @property
     def facts(self) -> dict[str, Any]:
         """See `tgvc.synthesis.group.GroupGenerator.facts`."""
-        return {"generator": "latent", "steps": self._options.steps, "paint": "all", **self._facts}
+        told = {"generator": "latent", "steps": self._options.steps, "paint": "all", "device": self._device.name}
+        return told | self._facts
 
     def render_group(
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[Picture]:
         """See `tgvc.synthesis.group.GroupGenerator.render_group`.
+
+        Where the device works by itself, a segment is queued before the one before it is shown.
 
         Raises:
             ConfigError: a segment that the published form cannot make.
@@ -93,21 +129,24 @@ class InterpolationGenerator:
         slots = self._calls.constants.window
         with clock.measure("conditions"):
             plans = [self._plan(group, n, slots) for n in range(len(group.motions))]
-        done, total = 0, self._steps * sum(len(plan[1]) for plan in plans if plan)
-
-        def step(i: int, clean: FloatArray) -> None:
-            nonlocal done
-            done += 1
-            if on_progress:
-                on_progress("denoise", done, total)
-
-        number = 0
-        yield group.keys[0]
-        for index, plan in enumerate(plans):
-            if plan is not None:
-                yield from self._paint(group, index, plan, number, clock, step)
-                number += len(plan[1])
-            yield group.keys[index + 1]
+        progress = Progress(on_progress, self._steps * sum(len(plan[1]) for plan in plans if plan))
+        ahead, number = 1 if self._device.remote else 0, 0
+        waiting: deque[Iterator[Picture]] = deque()
+        with self._lanes.take() as lane:
+            try:
+                yield group.keys[0]
+                for index, plan in enumerate(plans):
+                    between: Iterator[Picture] = iter(())
+                    if plan is not None:
+                        between = self._queue(lane, group, index, plan, number, clock, progress)
+                        number += len(plan[1])
+                    waiting.append(chain(between, [group.keys[index + 1]]))
+                    while len(waiting) > ahead:
+                        yield from waiting.popleft()
+                while waiting:
+                    yield from waiting.popleft()
+            finally:
+                self._device.synchronize()  # what is still queued uses memory that goes now
 
     def _plan(self, group: DecodedGroup, index: int, slots: int) -> tuple[Course, list[Stage]] | None:
         """Tracks and runs of a segment; None for one without frames between its keys."""
@@ -119,16 +158,17 @@ class InterpolationGenerator:
             paths = segment_paths(motion, length, group.keys[index], group.keys[index + 1])
         return plan_stages(*paths, slots, parity=self._options.parity)
 
-    def _paint(
+    def _queue(
         self,
+        lane: _Lane,
         group: DecodedGroup,
         index: int,
         plan: tuple[Course, list[Stage]],
         number: int,
         clock: StageClock,
-        step: OnStep,
-    ) -> Generator[Picture]:
-        """The frames between two key pictures; ``number``: of the first run in the group."""
+        progress: Progress,
+    ) -> Iterator[Picture]:
+        """Sample what is between two key pictures, and show it later; ``number``: of the first run in the group."""
         constants, source = self._calls.constants, NoiseSource(group.seed, group.number)
         width, height = picture_size(group.keys[index])
         with clock.measure("conditions"):
@@ -139,14 +179,11 @@ class InterpolationGenerator:
             size = constants.latent_channels, *(side // constants.cell_px for side in padded.shape[2:])
             noise = source.field([index, index + 1], size, _POSTERIOR)
             ends = self._conditioner.key_latents(padded, noise)
-        with clock.measure("denoise"):
-            latents = self._sampler.sample(Segment(ends, *plan, number), condition, source, step)
-        for frame in sorted(latents):
-            with clock.measure("decode"):
-                z = latents[frame][None] / np.float32(constants.latent_scale)
-                rgb = self._calls.decode(np.ascontiguousarray(z))[..., :height, :width]
-                picture = from_rgb(rgb, group.matrix)[0]
-            yield picture
+        stream = lane.scratch.stream
+        began = stream.record()
+        latents = lane.sampler.sample(Segment(ends, *plan, number), condition, source, progress)
+        sampled = Sampled([latents[frame] for frame in sorted(latents)], began, stream.record(), progress)
+        return lane.pictures.show(sampled, (width, height), group.matrix, clock)
 
 
 def no_paths(length: int) -> Paths:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
+from tgvc.devices.base import Array, fill_zeros, put
+from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Course, Guidance
 from tgvc.diffusion.noise import NoiseSource
-from tgvc.diffusion.sampler import Correct, Denoise, Hold, OnStep, Options, ddim
 from tgvc.diffusion.schedule import Schedule
-from tgvc.models.interpolation import InterpolationCalls
-from tgvc.synthesis.interpolation.conditioning import Condition, make_denoiser, place_ends
+from tgvc.diffusion.steps import ddim_steps, opening_step
+from tgvc.models.queued import QueuedNet
+from tgvc.synthesis.interpolation.conditioning import Condition
 from tgvc.synthesis.interpolation.stages import Stage
+from tgvc.synthesis.loop import Loop, Outside, Progress, Task, place_pull
 from tgvc.types import FloatArray
+from tgvc_kernels.step import NoiseCounter, Pull
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,93 +36,132 @@ class Segment:
     number: int
 
 
+@dataclass(eq=False)
+class _Made:
+    """What the stages of a segment leave to each other, on the device.
+
+    ``first, last`` (C, h, w): latents of the key pictures. ``frames``: latents of every frame of every stage.
+    ``early`` (S, C, 1, h, w): noisy latents of slot 0 of the first stage, by step.
+    """
+
+    first: Array
+    last: Array
+    frames: dict[int, Array] = field(default_factory=dict)
+    early: Array | None = None
+
+
 class SegmentSampler:
-    """Runs the stages of segments.
+    """Runs the stages of segments, one after the other in the same memory.
 
     Args:
-        calls: the networks.
+        net: the UNet, see `tgvc.models.interpolation.queued_unet`.
+        scratch: memory, and the stream.
         schedule: timesteps and weights; with weights of 0 nothing pulls.
         scale: of the guidance without a classifier.
         rescale: of its result, 0..1.
+        cell_px: width and height of a latent cell.
         parity: as published: stages share no frame but one, compare with what is still noise, and end on noise.
     """
 
     def __init__(
-        self, calls: InterpolationCalls, schedule: Schedule, *, scale: float, rescale: float, parity: bool
+        self,
+        net: QueuedNet,
+        scratch: Scratch,
+        schedule: Schedule,
+        *,
+        scale: float,
+        rescale: float,
+        cell_px: int,
+        parity: bool,
     ) -> None:
-        self._calls, self._schedule = calls, schedule
-        self._scale, self._rescale, self._parity = scale, rescale, parity
+        self._scratch, self._schedule, self._cell_px, self._parity = scratch, schedule, cell_px, parity
+        self._loop = Loop(net, scratch, scale=scale, rescale=rescale)
+        self._opening, self._steps = opening_step(schedule), ddim_steps(schedule, noisy=parity)
 
-    def sample(self, segment: Segment, condition: Condition, noise: NoiseSource, step: OnStep) -> dict[int, FloatArray]:
+    def sample(
+        self, segment: Segment, condition: Condition, noise: NoiseSource, progress: Progress
+    ) -> Mapping[int, Array]:
         """Latents float32 (C, h, w) of the frames between the keys, by their numbers in the segment.
+
+        They are the device's, whole once the stream comes past what is queued now.
 
         Args:
             segment: to be painted.
             condition: of both runs of the UNet.
             noise: of the group.
-            step: told of every step.
+            progress: told of every step.
         """
-        first, last = segment.ends[:, 0], segment.ends[:, 1]
-        made: dict[int, FloatArray] = {}  # every frame of every stage
-        shown: dict[int, FloatArray] = {}
-        early: list[FloatArray] = []  # noisy latents of slot 0 of the first stage, by step
+        ends = put(self._scratch.device, segment.ends, self._scratch.stream)
+        made = _Made(ends[:, 0], ends[:, 1])
+        shown: dict[int, Array] = {}
         for turn, stage in enumerate(segment.stages):
-            window = stage.window
-            start = made[window.frames[0]] if turn else first
-            known = place_ends(start, last, len(window.frames))
-            size = known.shape[0], *known.shape[2:]
-            begin = (segment.number + turn) * len(window.frames)
-            numbers = range(begin, begin + len(window.frames))
-            denoise = make_denoiser(self._calls, condition, known)
-            if turn == 0:
-                denoise = _recording(denoise, early)
-            hold = None
-            if window.held.any() and not self._parity:
-                clean = np.zeros_like(known)
-                clean[:, window.held] = np.stack([made[f] for f in np.array(window.frames)[window.held]], axis=1)
-                hold = Hold(window.held, clean)
-            latents = ddim(
-                denoise,
-                noise.field(numbers, size),
-                self._schedule,
-                noise.steps(numbers, size),
-                self._pull(segment, stage, turn, early),
-                step,
-                Options(hold=hold, scale=self._scale, rescale=self._rescale, noisy=self._parity),
-            )
-            if not self._parity:
-                latents /= np.float32(self._schedule.level(0))  # the published code leaves this factor in its result
-            made |= {frame: latents[:, slot] for slot, frame in enumerate(window.frames) if not window.given[slot]}
+            window, device, stream = stage.window, self._scratch.device, self._scratch.stream
+            finished = self._loop.run(self._task(segment, turn, made, condition, noise), progress)
+            latents = device.empty(finished.x.shape, np.float32, stream)
+            if self._parity:  # the published code leaves the level of the last step in its result
+                device.copy(latents, finished.x, stream)
+            else:
+                level = np.float32(self._schedule.level(0))
+                device.apply(partial(_divide, by=level), latents, finished.clean, stream=stream)
+            slots = enumerate(window.frames)
+            made.frames |= {frame: latents[:, slot] for slot, frame in slots if not window.given[slot]}
             shown |= {frame: latents[:, slot] for frame, slot in stage.shown.items()}
         return shown
 
-    def _pull(self, segment: Segment, stage: Stage, turn: int, early: list[FloatArray]) -> Correct | None:
+    def _task(self, segment: Segment, turn: int, made: _Made, condition: Condition, noise: NoiseSource) -> Task:
+        scratch, device, stream = self._scratch, self._scratch.device, self._scratch.stream
+        stage = segment.stages[turn]
+        window, count = stage.window, len(stage.window.frames)
+        size = segment.ends.shape[0], count, *segment.ends.shape[2:]
+        begin = (segment.number + turn) * count
+        numbers = scratch.bring("numbers", np.arange(begin, begin + count, dtype=np.int64))
+        counter = NoiseCounter(noise.seed, noise.group, numbers)
+        held = None
+        if window.held.any() and not self._parity:
+            clean = scratch.take("clean", size, np.float32)
+            device.apply(fill_zeros, clean, stream=stream)
+            for slot in np.flatnonzero(window.held):
+                device.copy(clean[:, slot], made.frames[window.frames[slot]], stream)
+            held = scratch.bring("held", window.held), clean
+        pull, outside = self._pull(segment, turn, made)
+        if self._parity and turn == 0 and len(segment.stages) > 1:
+            made.early = device.empty((len(self._steps), size[0], 1, *size[2:]), np.float32, stream)
+        return Task(
+            start=device.normal_noise(counter, size, stream),
+            opening=self._opening,
+            steps=self._steps,
+            given={"fs": condition.fs, "text": condition.text, "image": condition.image},
+            known={0: made.frames[window.frames[0]] if turn else made.first, count - 1: made.last},
+            noise=counter,
+            held=held,
+            pull=pull,
+            outside=outside,
+            record=made.early if turn == 0 else None,
+        )
+
+    def _pull(self, segment: Segment, turn: int, made: _Made) -> tuple[Pull | None, Outside | None]:
         """What pulls at a stage: the first key picture is outside of all stages but the first."""
         weights = self._schedule.guidance
         if weights is None or not weights.any() or not len(segment.course.xy):
-            return None
-        first, steps = segment.ends[:, 0], self._schedule.steps
+            return None, None
         guidance = Guidance(
             [segment.course],
-            stage.window,
-            (first.shape[1], first.shape[2]),
-            outside={0: first} if turn else {},
-            cell=self._calls.constants.cell_px,
+            segment.stages[turn].window,
+            (segment.ends.shape[2], segment.ends.shape[3]),
+            outside={0: made.first} if turn else {},
+            cell=self._cell_px,
             parity=self._parity,
         )
+        pull = place_pull(guidance, len(segment.ends), self._scratch)
+        if pull is None or pull.outside is None:
+            return pull, None
+        first, early, last = pull.outside, made.early, self._schedule.steps - 1
 
-        def correct(x0: FloatArray, i: int) -> FloatArray | None:
-            if guidance.outside:
-                level = np.float32(self._schedule.level(i))
-                guidance.outside = [early[steps - 1 - i] if self._parity else level * first]
-            return guidance(x0, i)
+        def outside(i: int) -> tuple[Array, float]:
+            return (first, self._schedule.level(i)) if early is None else (early[last - i], 1.0)
 
-        return correct
+        return pull, outside
 
 
-def _recording(denoise: Denoise, early: list[FloatArray]) -> Denoise:
-    def record(x: FloatArray, t: float) -> FloatArray | tuple[FloatArray, FloatArray]:
-        early.append(x[:, 0].copy())
-        return denoise(x, t)
-
-    return record
+def _divide(out: Array, latents: Array, by: np.float32) -> None:
+    out[...] = latents / by
