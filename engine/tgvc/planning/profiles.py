@@ -68,8 +68,15 @@ def _make_actdiff(config: EncoderConfig, matrix: int, threads: int) -> Planner:
     )
 
 
+def _make_dynamics(config: EncoderConfig, matrix: int, threads: int) -> Planner:
+    from tgvc.planning.dynamics import DynamicsPlanner
+
+    return DynamicsPlanner(config.effort, threads, spacing=config.spacing)
+
+
 MAKERS: dict[str, Callable[[EncoderConfig, int, int], Planner]] = {
     "auto": _make_auto,
     "tgvc": _make_tgvc,
     "actdiff": _make_actdiff,
+    "dynamics": _make_dynamics,
 }
