@@ -13,6 +13,7 @@ from tgvc.cli.process import CommandLine
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
@@ -26,6 +27,17 @@ def _measuring(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def _settings(function: str, example: str) -> Callable[[_Command], _Command]:
+    text = f"KEY=VALUE, an argument of {function}, such as {example}; may be given several times."
+    return click.option("--set", "settings", multiple=True, callback=_parse_settings, metavar="KEY=VALUE", help=text)
+
+
+def _parse_settings(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> list[tuple[str, Any]]:
+    from tgvc_bench.cli import parse_setting
+
+    return [parse_setting(text) for text in given]
 
 
 @click.group(cls=CommandLine, context_settings=_SETTINGS)
@@ -49,6 +61,99 @@ def bench_kernels(
     from tgvc_bench.timed.sessions import measure_kernels
 
     _deliver(measure_kernels(_read_size(size), only, threads, Budget(runs, seconds), _say, _command()), output, as_json)
+
+
+@bench.command(
+    "decode",
+    epilog="\b\nExamples:\n  tgvc bench decode clip.tgvc --seconds 20\n"
+    "  tgvc bench decode clip.tgvc --set generator=latent --set backend=torch --json",
+)
+@click.argument("stream", metavar="FILE", type=_FILE)
+@_settings("tgvc.decode", "generator=latent")
+@click.option("--jobs", default=2, show_default=True, type=click.IntRange(1, 64), help="Streams at once, offline.")
+@click.option("--starts", default=3, show_default=True, type=click.IntRange(0), help="Cold ones, in fresh processes.")
+@click.option("--checked", default=16, show_default=True, type=click.IntRange(1), help="Frames decoded slowly, first.")
+@click.option("--tolerance", type=float, metavar="LEVELS", help="Of these frames, grey levels; default: 1.")
+@_measuring
+def bench_decode(
+    stream: Path,
+    settings: tuple[tuple[str, Any], ...],
+    jobs: int,
+    starts: int,
+    checked: int,
+    tolerance: float | None,
+    threads: int,
+    runs: int,
+    seconds: float,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Decoding of a .tgvc file: one stream at a time, several at once, and from a cold start."""
+    from tgvc_bench.protocol.latency import Budget
+    from tgvc_bench.timed.decode import DecodeOptions
+    from tgvc_bench.timed.sessions import measure_decoding
+
+    options = DecodeOptions(Budget(runs, seconds), jobs, starts, checked, tolerance)
+    record = measure_decoding(stream, {"threads": threads, **dict(settings)}, options, _say, _command())
+    _deliver(record, output, as_json)
+
+
+@bench.command("encode", epilog="\b\nExample:\n  tgvc bench encode clip.mp4 --set effort=1 --set frames=64")
+@click.argument("clip", metavar="VIDEO", type=_FILE)
+@_settings("tgvc.encode", "effort=1")
+@_measuring
+def bench_encode(
+    clip: Path,
+    settings: tuple[tuple[str, Any], ...],
+    threads: int,
+    runs: int,
+    seconds: float,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Encoding of a video: what was written is decoded and compared first."""
+    from tgvc_bench.protocol.latency import Budget
+    from tgvc_bench.timed.sessions import measure_encoding
+
+    _deliver(measure_encoding(clip, dict(settings), threads, Budget(runs, seconds), _say, _command()), output, as_json)
+
+
+@bench.command("cost", epilog="\b\nExamples:\n  tgvc bench cost\n  tgvc bench cost --size 1024x576 --json")
+@click.argument("bundle", metavar="[BUNDLE]", default="nano")
+@click.option("--size", default="512x320", show_default=True, metavar="WxH", help="Of the pictures.")
+@click.option("--frames", type=click.IntRange(1), help="Seen at once; default: the bundle's window.")
+@click.option("--points", default=600, show_default=True, type=click.IntRange(1), help="That a tracker follows.")
+@click.option("--flops", type=float, metavar="TFLOP/S", help="Ceiling of the machine; default: measured here.")
+@click.option("--bandwidth", type=float, metavar="GB/S", help="Ceiling of its memory; default: measured here.")
+@click.option("--threads", default=2, show_default=True, type=click.IntRange(1, 64), help="Of the ceilings.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON on standard output.")
+def bench_cost(
+    bundle: str,
+    size: str,
+    frames: int | None,
+    points: int,
+    flops: float | None,
+    bandwidth: float | None,
+    threads: int,
+    as_json: bool,
+) -> None:
+    """What the networks of a bundle cost: FLOP, parameters, bytes, and the time below which no machine comes.
+
+    BUNDLE is nano or a folder. Counted from the graphs; nothing is run but two ceilings.
+    """
+    from tgvc.cli.tables import print_json
+    from tgvc_bench.protocol.ceilings import Ceilings, measure_host
+    from tgvc_bench.timed.bundle_cost import describe_bundle, format_costs
+
+    if flops and bandwidth:
+        ceilings = Ceilings(flops * 1e12, bandwidth * 1e9, "given", "given on the command line")
+    else:
+        ceilings = measure_host(threads)
+    found = describe_bundle(bundle, _read_size(size), frames, points, ceilings)
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(format_costs(found))
 
 
 def _read_size(text: str) -> tuple[int, int]:

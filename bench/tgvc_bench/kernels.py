@@ -18,6 +18,7 @@ from tgvc_kernels import ops
 TOLERANCE = 1e-5  # of the largest value: what the references promise where a power or a long sum is rounded
 _TRACKS = 16  # trajectories of a segment
 _REACH = 35.0  # cells
+_FEATURES = 16  # channels of what is moved forwards
 
 
 def make_arguments(width: int, height: int, seed: int = 0) -> dict[str, tuple[Any, ...]]:
@@ -35,6 +36,7 @@ def make_arguments(width: int, height: int, seed: int = 0) -> dict[str, tuple[An
         "project": (field, 0.5),
         "shift": (field, _smooth(rng, h, w)),
         "densify": (centres, rng.normal(0, 3, (_TRACKS, 2)).astype(np.float32), h, w, _REACH),
+        "splat": (rng.uniform(-4, 4, (_FEATURES, h, w)).astype(np.float32), field),
         "warp": (plane, field),
         "blend_weights": (a, b, trust[0], trust[1], 0.5),
         "mix": (a, b, trust[0]),

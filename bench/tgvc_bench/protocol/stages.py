@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -91,13 +91,14 @@ class Breakdown:
         return f"{', '.join([*parts, f'gap {self.gap_share:.1%}'])}{verdict}"
 
 
-def break_down(spans: Iterable[Span], began: float, ended: float) -> Breakdown:
+def break_down(spans: Iterable[Span], began: float, ended: float, around: Collection[str] = ()) -> Breakdown:
     """Deal the time between two moments out to the stages that ran in it.
 
     Args:
         spans: of any threads, in any order; parts outside of the two moments do not count.
         began: seconds.
         ended: seconds, not before ``began``.
+        around: stages that wait for others in other threads; they get only what no other stage runs in.
     """
     marks = [(began, False, Span("", 0, began, began)), (ended, False, Span("", 0, ended, ended))]
     known = [span for span in spans if span.ended > began and span.began < ended]
@@ -108,7 +109,8 @@ def break_down(spans: Iterable[Span], began: float, ended: float) -> Breakdown:
     shares: dict[str, float] = {span.stage: 0.0 for span in sorted(known, key=lambda span: span.began)}
     before = began
     for moment, opens, span in marks:
-        innermost = [stack[-1].stage for stack in open_spans.values() if stack]
+        active = [stack[-1].stage for stack in open_spans.values() if stack]
+        innermost = [stage for stage in active if stage not in around] or active
         for stage in innermost:
             shares[stage] += (moment - before) / len(innermost)
         before = moment
