@@ -30,6 +30,7 @@ from tgvc_kernels.device import call as device_call
 from tgvc_kernels.device.driver import missing_gpu
 from tgvc_kernels.device.runtime import Runtime
 from tgvc_kernels.device.sources import UNITS, unit_text
+from tgvc_kernels.device.step_kernels import pack_step, stored_step
 from tgvc_kernels.step import Factors, Held, NoiseCounter, Pull
 
 STREAM = PLACE
@@ -332,7 +333,7 @@ def test_sampler_step_equals_the_reference(launched: list[str], dtype: str, give
 @every_type
 @pytest.mark.parametrize(
     ("parts", "rescale", "channels"),
-    [("bare", 0.7, 4), ("noise", 0.0, 5), ("pull", 0.0, 3), ("all", 0.0, 4), ("all", 0.7, 5)],
+    [("bare", 0.7, 4), ("noise", 0.0, 5), ("pull", 0.0, 3), ("all", 0.0, 4), ("all", 0.7, 5), ("levels", 0.7, 5)],
 )
 def test_guided_step_equals_its_parts(
     launched: list[str], dtype: str, rescale: float, parts: str, channels: int
@@ -347,10 +348,10 @@ def test_guided_step_equals_its_parts(
         "weights": (0.3, -0.2, 0.9, 0.1, 0.4, 1.1),
     }
     host, on_gpu = dict(arguments), dict(arguments)
-    if parts in ("noise", "all"):
+    if parts in ("noise", "all", "levels"):
         counter = NoiseCounter(1, 2, np.arange(100, 100 + frames), 6)
         host["noise"], on_gpu["noise"] = counter, counter._replace(frames=to_device(counter.frames))
-    if parts in ("pull", "all"):
+    if parts in ("pull", "all", "levels"):
         plan = gpu.upload_plan(scene.plan, stream=STREAM)
         outside = to_device(scene.outside)
         host["pull"], on_gpu["pull"] = Pull(scene.plan, outside=scene.outside), Pull(plan, outside=outside)
@@ -360,6 +361,12 @@ def test_guided_step_equals_its_parts(
         host["pull"] = Pull(scene.plan, base, scale, scene.outside, mean=True)
         on_gpu |= {"earlier": to_device(earlier), "held": Held(to_device(held), to_device(known), 0.5, 0.7)}
         on_gpu["pull"] = Pull(plan, to_device(base), to_device(scale), outside, mean=True)
+    if parts == "levels":
+        held, start = np.arange(frames) % 3 == 1, numbers(47, shape)
+        host["held"] = Held(held, known, 0.5, 0.7, start, 0.9)
+        host["pull"] = Pull(scene.plan, outside=scene.outside, outside_level=0.8)
+        on_gpu["held"] = Held(to_device(held), to_device(known), 0.5, 0.7, to_device(start), 0.9)
+        on_gpu["pull"] = Pull(plan, outside=outside, outside_level=0.8)
     if parts != "bare":
         host["uncond"], on_gpu["uncond"] = u, to_device(u, dtype)
     network = np.full((2, channels + 3, frames, *cells), 9, np.float32)
@@ -372,6 +379,27 @@ def test_guided_step_equals_its_parts(
         assert_stored(rows, network, dtype)
     stems = [name.rpartition("_")[0] for name in launched]
     assert stems == (["step_factor", "guided_step"] if rescale and parts != "bare" else ["guided_step"])
+
+
+@every_type
+@pytest.mark.parametrize("rescale", [0.0, 0.7])
+def test_a_step_whose_arguments_lie_on_the_device_is_the_same_step(
+    launched: list[str], dtype: str, rescale: float
+) -> None:
+    x, v, u = numbers(50, SHAPE), *(stored(numbers(seed, SHAPE), dtype) for seed in (51, 52))
+    frames, network = np.arange(SHAPE[1]), np.zeros((2, SHAPE[0] + 1, *SHAPE[1:]), np.float32)
+    factors, weights = Factors(0.8, 0.6, 0.9, 7.5, rescale), (0.3, -0.2, 0.9, 0.0, 0.4, 0.0)
+    given = [to_device(x), to_device(v, dtype), to_device(u, dtype)]
+    out = to_device(np.zeros_like(x)), to_device(np.zeros_like(x))
+    counter, rows = NoiseCounter(1, 2, to_device(frames), 6), to_device(network, dtype)
+    record = pack_step(*given[:2], factors, weights, given[2], noise=counter, network=rows, stream=STREAM, out=out)
+    assert launched == []
+    stored_step(to_device(record.view(np.uint8)), *given[1:], factors.scale, rescale, stream=STREAM)
+    want = latent_reference.guided_step(x, v, factors, weights, u, noise=NoiseCounter(1, 2, frames, 6), network=network)
+    assert all(np.array_equal(to_host(a), b) for a, b in zip(out, want, strict=True))
+    assert_stored(rows, network, dtype)
+    stems = [name.rpartition("_")[0] for name in launched]
+    assert stems == (["step_factor", "guided_step_at"] if rescale else ["guided_step_at"])
 
 
 # ---------------------------------------------------------------- storage
@@ -485,7 +513,7 @@ def test_what_a_step_cannot_do_is_refused(emulated: FakeCupy) -> None:
     factors, weights = Factors(0.8, 0.6), (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     for changes, message in (
         ({"pull": Pull(plan)}, "outside: the plan points beyond its 16 frames"),
-        ({"held": Held(to_device(np.ones(16, bool)), x, 0.5, 0.5)}, "held: expected noise beside it"),
+        ({"held": Held(to_device(np.ones(16, bool)), x, 0.5, 0.5)}, "held: expected start in it or noise beside it"),
         ({"noise": NoiseCounter(1, 2, np.arange(3))}, "noise: expected 16 frames, got 3"),
         ({"out": (x, to_device(scene.z))}, "out: expected other memory than that of x"),
         ({"network": to_device(scene.z[None, :2])}, "network: expected at least 5 channels, got 2"),

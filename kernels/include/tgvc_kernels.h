@@ -124,9 +124,10 @@ typedef struct tgvc_step {
     const void* u;               /* and without it, or NULL */
     const float* factor;         /* of tgvc_step_factor, or NULL: no rescale */
     const float* earlier;        /* clean estimate of the step before */
-    const int64_t* noise_frames; /* (frames): part of the counter; needed with draw or held */
+    const int64_t* noise_frames; /* (frames): part of the counter; needed with draw, and with held without start */
     const uint8_t* held;         /* (frames): 1 = known */
     const float* held_clean;     /* latents of known frames */
+    const float* start;          /* their noise, or NULL: that of draw 0 */
     const uint32_t* starts;      /* plan of the guidance, as of tgvc_guidance_gradient */
     const uint32_t* entries;
     const float* base;           /* z = base + shown_scale * x0 is what the guidance looks at */
@@ -139,10 +140,14 @@ typedef struct tgvc_step {
     uint32_t seed, group, draw, mean; /* draw 0: no fresh noise; mean 1: pull divided by the weights at a cell */
     float signal, spread, clean_scale, scale;
     float held_signal, held_spread, shown_scale;
+    float held_level, outside_level; /* what held_clean and outside are multiplied with */
     float w[6]; /* of x, v, clean, earlier, noise, gradient */
 } tgvc_step;
 
 TGVC_API int tgvc_guided_step(tgvc_type type, const tgvc_step* step, tgvc_stream stream);
+/* The same where the arguments are on the device too, and not looked at before: for graphs that are replayed. */
+TGVC_API int tgvc_guided_step_at(
+    tgvc_type type, const tgvc_step* step, uint32_t channels, uint32_t frames, uint32_t cells, tgvc_stream stream);
 
 #ifdef __cplusplus
 }

@@ -246,11 +246,18 @@ int tgvc_guided_step(tgvc_type type, const tgvc_step* step, tgvc_stream stream) 
         return cudaErrorInvalidValue;
     }
     const bool counted = step->noise_frames != nullptr;
-    if ((step->draw || step->held) && !counted) return cudaErrorInvalidValue;
+    if ((step->draw || (step->held && !step->start)) && !counted) return cudaErrorInvalidValue;
     if (step->held && !step->held_clean) return cudaErrorInvalidValue;
     if (step->network_rows && (!step->network || step->network_channels < step->channels)) return cudaErrorInvalidValue;
     const uint64_t threads = (uint64_t(step->channels) + 3) / 4 * step->frames * step->cells;
     tgvc::Step copy;
     std::memcpy(&copy, step, sizeof copy);
     return launch(TGVC_PICK(guided_step), threads, stream, copy);
+}
+
+int tgvc_guided_step_at(
+    tgvc_type type, const tgvc_step* step, uint32_t channels, uint32_t frames, uint32_t cells, tgvc_stream stream) {
+    if (!step || !fits(frames, cells) || !fits(channels, uint64_t(frames) * cells)) return cudaErrorInvalidValue;
+    const uint64_t threads = (uint64_t(channels) + 3) / 4 * frames * cells;
+    return launch(TGVC_PICK(guided_step_at), threads, stream, step);
 }

@@ -1,5 +1,6 @@
 // Kernels of a sampler's step: formulas in step.cuh and spread.cuh, shapes in tgvc_kernels/latent_reference.py.
 // step_factor is launched cooperatively with 32 blocks; with it a guided step is two launches, without it one.
+// guided_step_at finds its arguments on the device, so that a recorded graph can be another step every time.
 #include "spread.cuh"
 #include "step.cuh"
 
@@ -25,7 +26,12 @@ using tgvc::u32;
     }                                                                                                                 \
     TGVC_LISTED(sampler_step_##suffix)                                                                                \
     TGVC_KERNEL(guided_step_##suffix)(const tgvc::Step step) { tgvc::guided_step<S>(TGVC_THREAD, step); }             \
-    TGVC_LISTED(guided_step_##suffix)
+    TGVC_LISTED(guided_step_##suffix)                                                                                 \
+    TGVC_KERNEL(guided_step_at_##suffix)(const tgvc::Step* step) {                                                    \
+        const tgvc::Step here = *step; /* a copy, as what is written could be part of it */                           \
+        tgvc::guided_step<S>(TGVC_THREAD, here);                                                                      \
+    }                                                                                                                 \
+    TGVC_LISTED(guided_step_at_##suffix)
 
 TGVC_FOR_EACH_TYPE(TGVC_DEFINE)
 #undef TGVC_DEFINE

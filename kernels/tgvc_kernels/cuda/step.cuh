@@ -99,6 +99,7 @@ struct Step {
     const i64* noise_frames;   // numbers of the frames, (frames): a part of the noise's counter
     const u8* held;            // (frames)
     const float* held_clean;   // (channels, frames * cells)
+    const float* start;        // noise of known frames; where it is null, that of draw 0
     const u32 *starts, *entries;
     const float *base, *shown_scales, *outside;  // shown_scales (channels); outside (channels, outside_frames * cells)
     float *out, *clean;
@@ -107,10 +108,11 @@ struct Step {
     u32 seed, group, draw, mean;   // draw 0: no fresh noise; mean: 0 or 1
     float signal, spread, clean_scale, scale;
     float held_signal, held_spread, shown_scale;  // the last counts where shown_scales is null
+    float held_level, outside_level;              // of held_clean and of outside
     float w[6];
 };
 
-static_assert(sizeof(Step) == 224, "packed by hand in tgvc_kernels/device/step_kernels.py and in the C header");
+static_assert(sizeof(Step) == 240, "packed by hand in tgvc_kernels/device/step_kernels.py and in the C header");
 
 // Latents that the guidance looks at, z = base + scale x0, made from the step's inputs wherever they are asked for.
 template <class S> struct StepLatents {
@@ -129,7 +131,7 @@ template <class S> struct StepLatents {
 
     TGVC_BODY float clean(u32 n, u32 index) const {
         const u32 at = (4 * quad + n) * plane() + index;
-        if (step.held && step.held[index / step.cells]) return step.held_clean[at];
+        if (step.held && step.held[index / step.cells]) return mul(step.held_level, step.held_clean[at]);
         return clean_of(step.x[at], output(n, index), step.signal, step.spread, step.clean_scale);
     }
 
@@ -143,7 +145,8 @@ template <class S> struct StepLatents {
 
     TGVC_BODY float first(u32 n, u32 index) const {
         if (index < plane()) return shown(n, index);
-        return step.outside[(4 * quad + n) * step.outside_frames * step.cells + index - plane()];
+        const u32 at = (4 * quad + n) * step.outside_frames * step.cells + index - plane();
+        return mul(step.outside_level, step.outside[at]);
     }
 
     TGVC_BODY float last(u32 n, u32 index) const { return first(n, index); }
@@ -164,13 +167,16 @@ template <class S> TGVC_BODY void guided_step(u32 thread, const Step& step) {
         const u32 number = static_cast<u32>(step.noise_frames[frame]);
         fresh = noise_words(step.seed, step.group, number, step.draw, quad, cell);
     }
-    if (held) first = noise_words(step.seed, step.group, static_cast<u32>(step.noise_frames[frame]), 0, quad, cell);
+    if (held && !step.start) {
+        first = noise_words(step.seed, step.group, static_cast<u32>(step.noise_frames[frame]), 0, quad, cell);
+    }
     for (u32 n = 0; n < count; ++n) {
         const u32 at = (4 * quad + n) * plane + place;
         const float clean = latents.clean(n, place);
         float total;
         if (held) {
-            total = add(mul(step.held_signal, clean), mul(step.held_spread, normal(first.word[n])));
+            const float start = step.start ? step.start[at] : normal(first.word[n]);
+            total = add(mul(step.held_signal, clean), mul(step.held_spread, start));
         } else {
             total = add(mul(step.w[0], step.x[at]), mul(step.w[1], latents.output(n, place)));
             total = add(total, mul(step.w[2], clean));
