@@ -6,6 +6,7 @@ The protocol is Chromium's own (DevTools), JSON messages with a zero byte behind
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import json
 import os
@@ -93,7 +94,7 @@ class Browser:
         """End the browser and remove its profile."""
         try:
             self.call("Browser.close")
-        except (BackendUnavailableError, OSError):
+        except BackendUnavailableError:
             self._process.kill()
         try:
             self._process.wait(10)
@@ -138,7 +139,8 @@ class Browser:
         message: dict[str, Any] = {"id": number, "method": method, "params": params}
         if session:
             message["sessionId"] = session
-        self._out.write(json.dumps(message).encode() + b"\0")
+        with contextlib.suppress(BrokenPipeError):  # it has ended: the reader knows in a moment
+            self._out.write(json.dumps(message).encode() + b"\0")
         with self._changed:
             self._changed.wait_for(lambda: number in self._answers or self._ended, self._patience)
             answer = self._answers.pop(number, None)

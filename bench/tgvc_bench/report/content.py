@@ -11,7 +11,7 @@ from tgvc_bench.report.record import FAMILIES, KINDS, LAYERS
 from tgvc_bench.report.references import find_marks, list_differences, size_of
 
 FORMAT = "tgvc-report 1"
-_DIGITS = {"dB": 2, "px": 3}
+_DIGITS = ((100, 1), (10, 2), (1, 3), (0, 4))  # of the largest value: decimals that are shown
 _ENTRY = ("clip", "system", "rate", "bytes", "bpp", "kbps", "size", "layers", "seconds", "scores", "error")
 
 Record = Mapping[str, Any]
@@ -28,7 +28,7 @@ def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, 
         Plain values; systems and metrics are lists in the order in which they are shown.
     """
     measured = {m for e in record["entries"] if "error" not in e for m, v in e["scores"].items() if v is not None}
-    metrics = [_metric(key, m) for key, m in record["metrics"].items() if key in measured]
+    metrics = [_metric(key, m, _values(record, key)) for key, m in record["metrics"].items() if key in measured]
     metrics.sort(key=lambda m: KINDS.index(m["of"]))
     used = {e["system"] for e in record["entries"]}
     systems = [_system(key, s) for key, s in record["systems"].items() if key in used]
@@ -49,7 +49,7 @@ def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, 
         "entries": [{k: e[k] for k in _ENTRY if k in e} for e in record["entries"]],
         "means": {m["id"]: [_point(p) for p in mean_curves(record, m["id"])] for m in metrics},
         "bd_rate": {k: v for k, v in record.get("bd_rate", {}).items() if k in record["metrics"]},
-        "ablations": record.get("ablations", []),
+        "ablations": [_flatten(row) for row in record.get("ablations", [])],
         "marks": {m["id"]: {size: find_marks(documents, m["id"], size) for size in sizes} for m in metrics},
         "published": [
             {**document, "size": size_of(document), "differences": list_differences(document, record)}
@@ -58,16 +58,31 @@ def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, 
     }
 
 
-def _metric(key: str, metric: Mapping[str, Any]) -> dict[str, Any]:
-    unit = metric.get("unit") or ""
+def _values(record: Record, metric: str) -> list[float]:
+    found = (e["scores"].get(metric) for e in record["entries"] if "error" not in e)
+    return [abs(v) for v in found if v is not None]
+
+
+def _metric(key: str, metric: Mapping[str, Any], values: Sequence[float]) -> dict[str, Any]:
     return {
         "id": key,
         "title": metric.get("title", key),
         "better": metric["better"],
-        "unit": unit,
+        "unit": metric.get("unit") or "",
         "of": metric.get("of", KINDS[0]),
-        "digits": _DIGITS.get(unit, 4),
+        "digits": next(digits for least, digits in _DIGITS if max(values) >= least),
     }
+
+
+def _flatten(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without rows in it: what an object of it holds stands beside the rest; lists are left out."""
+    flat: dict[str, Any] = {}
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value)
+        elif not isinstance(value, list):
+            flat[key] = value
+    return flat
 
 
 def _system(key: str, system: Mapping[str, Any]) -> dict[str, Any]:

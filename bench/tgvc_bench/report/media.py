@@ -78,6 +78,8 @@ def embed_or_name(videos: list[Video], page: Path, limit: int) -> tuple[list[dic
 def read_tracks(record: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]:
     """``tracks/CLIP/SYSTEM-RATE.json`` of a folder, as far as they exist: ``{clip, system, rate, segments}``.
 
+    A segment may end beyond the clip, where its stream goes on; it is cut there.
+
     Raises:
         ConfigError: a file holds something else, or positions of other frames than the clip has.
     """
@@ -99,10 +101,12 @@ def read_tracks(record: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]
 def _read_segment(segment: Mapping[str, Any], frames: int) -> dict[str, Any]:
     first, length, xy = segment["first"], segment["length"], segment["xy"]
     visible = segment.get("visible") or [[1] * length for _ in xy]
-    if not 0 <= first < first + length <= frames:
-        raise ConfigError(f"a segment of frames {first} to {first + length - 1}, the clip has {frames}")
+    if not 0 <= first < min(frames, first + length):
+        raise ConfigError(f"a segment of {length} frames from frame {first} on, the clip has {frames}")
     if len(visible) != len(xy) or any(len(p) != length for p in (*xy, *visible)):
         raise ConfigError(f"a trajectory that has not {length} positions")
+    length = min(length, frames - first)
+    xy, visible = [p[:length] for p in xy], [p[:length] for p in visible]
     places = [[[shorten(float(x), 5), shorten(float(y), 5)] for x, y in path] for path in xy]
     return {"first": first, "length": length, "xy": places, "visible": [[int(bool(v)) for v in p] for p in visible]}
 

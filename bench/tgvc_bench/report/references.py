@@ -68,13 +68,15 @@ def size_of(document: Document) -> str:
 def find_marks(documents: Sequence[Document], metric: str, size: str) -> list[dict[str, Any]]:
     """The published points that may be drawn into a chart: of the same metric and of pictures of the same size only.
 
+    A document's own system alone: what its authors measured of their rivals stays in its own charts.
+
     Args:
         documents: published data.
         metric: key of the chart's metric; ``lpips_alex`` and the like count as ``lpips``.
         size: of the chart's clips, ``512x320`` and so on.
 
     Returns:
-        ``{document, system, title, set, own, bpp, value}`` of each.
+        ``{document, system, title, set, bpp, value}`` of each.
     """
     marks = []
     for document in documents:
@@ -84,14 +86,13 @@ def find_marks(documents: Sequence[Document], metric: str, size: str) -> list[di
             if not _is_like(metric, facts.get("like", [key])):
                 continue
             for point in document["points"]:
-                if key in point["scores"]:
-                    system = document["systems"][point["system"]]
+                system = document["systems"][point["system"]]
+                if key in point["scores"] and system["own"]:
                     marks.append(
                         {
                             "document": document["id"],
                             "system": point["system"],
                             "title": system["title"],
-                            "own": system["own"],
                             "set": point["set"],
                             "bpp": point["bpp"],
                             "value": point["scores"][key],
@@ -124,10 +125,17 @@ def list_differences(document: Document, record: Record) -> list[str]:
     said.append(f"Content: {protocol['content']}; here {len(record['clips'])} clips of this record.")
     if "colour" in protocol:
         said.append(f"Colour: {protocol['colour']}; most metrics here look at luma alone.")
+    scored = {m for e in record["entries"] if "error" not in e for m in e["scores"]}
+    absent = []
     for key, facts in document["metrics"].items():
-        mine = [m for m in record["metrics"] if _is_like(m, facts.get("like", [key]))]
-        titles = ", ".join(record["metrics"][m].get("title", m) for m in mine)
-        said.append(f"{facts['implementation']}; here " + (f"{titles}, of our own." if mine else "not measured."))
+        mine = [m for m in record["metrics"] if m in scored and _is_like(m, facts.get("like", [key]))]
+        if mine:
+            titles = ", ".join(record["metrics"][m].get("title", m) for m in mine)
+            said.append(f"Metric: {facts['implementation']}; here {titles}, computed by tgvc.")
+        else:
+            absent.append(facts["implementation"])
+    if absent:
+        said.append(f"Not measured here: {'; '.join(absent)}.")
     return said
 
 

@@ -43,6 +43,12 @@ function segments(label, options, value, onChange) {
   return group;
 }
 
+/** The rates to choose from; what they are stands before them. */
+function rateSegments() {
+  const group = segments("Bits per pixel", data.rates.map((r) => [String(r), String(+r.toPrecision(4))]), state.rate, (r) => choose({ rate: Number(r) }));
+  return { field: el("div", { class: "choices" }, el("span", { text: "bits per pixel" }), group), show: group.show };
+}
+
 const minus = (text) => text.replace("-", "−");
 const fixed = (value, digits) => (value === null || value === undefined ? "–" : minus(value.toFixed(digits)));
 const percent = (value, digits = 1) => (value > 0 ? "+" : "") + fixed(value, digits) + " %";

@@ -5,10 +5,10 @@ const LAYER_NAMES = { pictures: "key pictures", motion: "motion", overhead: "con
 function buildLayers(section) {
   const layered = measured.filter((e) => e.layers && data.layers.some((l) => e.layers[l] > 0));
   if (!layered.length) return section.remove();
-  const rates = segments("Rate", data.rates.map((r) => [String(r), rateText(r)]), state.rate, (r) => choose({ rate: Number(r) }));
+  const rates = rateSegments();
   const key = el("ul", { class: "layer-key" }, ...data.layers.map((l) => el("li", {}, el("i", { class: `swatch layer-${l}` }), LAYER_NAMES[l] ?? l)));
   const host = el("div", { class: "bars", id: "layer-bars" });
-  section.append(el("div", { class: "controls" }, rates, key), host);
+  section.append(el("div", { class: "controls" }, rates.field, key), host);
   const redraw = () => {
     rates.show(state.rate);
     const rows = mergeStreams(layered.filter((e) => e.rate === state.rate && !state.hidden.has(e.system)));

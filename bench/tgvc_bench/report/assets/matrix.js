@@ -1,6 +1,5 @@
 // BD-rates: a matrix of systems and metrics, and for one metric how far the clips agree.
 
-const FAMILIAR = { fidelity: "fidelity", realism: "realism", motion: "motion", flicker: "flicker" };
 const FULL_TINT = 40; // per cent of bits at which a cell has its full colour
 
 function buildMatrix(section) {
@@ -11,14 +10,19 @@ function buildMatrix(section) {
   const title = (id) => systems.get(id)?.title ?? id;
   section.append(el("p", { class: "caption" },
     `BD-rate against ${anchors.map(title).join(", ")}: how many bits a system needs more (+) or less (−) for the same value. `
-    + `Small: 95 % of the mean over clips. Method: ${methods.join("; ")}.`));
+    + "Small: 95 % of the mean over clips.",
+    el("details", {}, el("summary", { text: "Method" }), `${methods.join("; ")}.`)));
   let chosen = shown.some((m) => m.id === state.metric) ? state.metric : shown[0].id;
 
+  const kinds = el("tr", { class: "kinds" }, el("th"));
   const head = el("tr", {}, el("th", { scope: "col", text: "system" }));
+  for (const kind of new Set(shown.map((m) => m.of))) {
+    kinds.append(el("th", { scope: "colgroup", colspan: shown.filter((m) => m.of === kind).length, text: kind }));
+  }
   for (const m of shown) {
     head.append(el("th", { scope: "col" }, el("button", {
       type: "button", "data-metric": m.id, title: `${m.title}: show its clips`, onclick: () => { chosen = m.id; redraw(); },
-    }, el("span", { text: m.title }), el("small", { text: FAMILIAR[m.of] }))));
+    }, el("span", { text: m.title }))));
   }
   const body = el("tbody");
   for (const system of data.systems) {
@@ -28,7 +32,7 @@ function buildMatrix(section) {
   }
   const forest = el("div", { class: "plot", id: "forest" });
   const caption = el("p", { class: "caption" });
-  section.append(scroller("BD-rate by system and metric", el("table", { class: "matrix" }, el("thead", {}, head), body)),
+  section.append(scroller("BD-rate by system and metric", el("table", { class: "matrix" }, el("thead", {}, kinds, head), body)),
     el("figure", {}, el("figcaption", {}, caption), forest));
 
   const redraw = () => {
@@ -65,7 +69,7 @@ function drawForest(host, rates) {
   const pad = (Math.max(...all) - Math.min(...all)) * 0.06 || 1;
   const x = linearScale([Math.min(...all) - pad, Math.max(...all) + pad], [left, width - 14]);
   const svg = draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": "BD-rate of every clip" });
-  for (const t of niceTicks(x.invert(left), x.invert(width - 14), Math.max(2, Math.floor((width - left) / 90)))) {
+  for (const t of niceTicks(x.invert(left), x.invert(width - 14), Math.max(4, Math.floor((width - left) / 90)))) {
     svg.append(draw("line", { class: t === 0 ? "axis" : "grid", x1: x(t), x2: x(t), y1: 0, y2: bottom }));
     svg.append(draw("text", { class: "tick", x: x(t), y: bottom + 18, "text-anchor": "middle", text: `${t > 0 ? "+" : ""}${minus(String(t))} %` }));
   }

@@ -15,21 +15,16 @@ function buildHead() {
 }
 
 function buildAblations(section) {
-  const groups = new Map();
-  for (const row of data.ablations) {
-    if (row === null || typeof row !== "object" || Array.isArray(row)) continue;
-    const flat = Object.fromEntries(Object.entries(row).flatMap(([k, v]) => (v !== null && typeof v === "object" && !Array.isArray(v) ? Object.entries(v) : [[k, v]]))
-      .filter(([, v]) => v === null || typeof v !== "object"));
-    const name = flat.title ?? flat.name ?? "";
-    if (!groups.has(name)) groups.set(name, []);
-    groups.get(name).push(flat);
-  }
+  const groups = Map.groupBy(data.ablations, (row) => row.name ?? "");
   if (!groups.size) return section.remove();
+  const show = (value) => (typeof value === "number" ? minus(String(+value.toPrecision(5))) : value ?? "–");
   for (const [name, rows] of groups) {
-    const keys = [...new Set(rows.flatMap((r) => Object.keys(r)))].filter((k) => k !== "title" && (k !== "name" || rows[0].title === undefined && false));
-    const head = el("tr", {}, ...keys.map((k) => el("th", { scope: "col", class: typeof rows[0][k] === "string" ? "text" : null, text: k.replaceAll("_", " ") })));
-    const body = rows.map((r) => el("tr", {}, ...keys.map((k) => el("td", { class: typeof r[k] === "string" ? "text" : null, text: typeof r[k] === "number" ? minus(String(+r[k].toPrecision(5))) : r[k] ?? "–" }))));
-    section.append(name ? el("h3", { text: name }) : "", scroller(name || "Ablations", el("table", {}, el("thead", {}, head), el("tbody", {}, ...body))));
+    const columns = [...new Set(rows.flatMap(Object.keys))].filter((key) => key !== "name");
+    const kind = (row, key) => (typeof row[key] === "string" ? "text" : null);
+    const head = columns.map((key) => el("th", { scope: "col", class: kind(rows[0], key), text: metrics.get(key)?.title ?? key.replaceAll("_", " ") }));
+    const body = rows.map((row) => el("tr", {}, ...columns.map((key) => el("td", { class: kind(row, key), text: show(row[key]) }))));
+    if (name) section.append(el("h3", { text: name }));
+    section.append(scroller(name || "Ablations", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))));
   }
 }
 

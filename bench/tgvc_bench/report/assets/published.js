@@ -12,7 +12,7 @@ function publishedArticle(document) {
   const own = { metric: keys[0] };
   const grid = el("div", { class: "sets" });
   const series = Object.entries(document.systems).map(([id, s], n) => ({
-    id, title: s.title, dashed: !s.own, colour: s.own ? "ours-0" : `other-${n % COLOURS}`, mark: s.own ? "diamond" : MARKS[n % MARKS.length],
+    id, title: s.title, dashed: !s.own, colour: s.own ? "cited" : `other-${n % COLOURS}`, mark: s.own ? "diamond" : MARKS[n % MARKS.length],
   }));
   const legend = el("p", { class: "legend" }, ...series.map((s) => el("span", { class: "chip still" }, badge(s), el("span", { text: s.title }))));
   const picker = segments("Metric", keys.map((k) => [k, document.metrics[k].title]), own.metric, (metric) => { own.metric = metric; redraw(); });

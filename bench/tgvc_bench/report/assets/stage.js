@@ -32,7 +32,7 @@ function buildStage(section) {
     button("back", "One frame back", () => player.step(-1)), playButton, button("next", "One frame on", () => player.step(1)), scrub, time, speed);
 
   const clipField = choice("Clip", shownClips.map((c) => [c.name, c.name]), view.clip, (clip) => show({ clip }), "play-clip");
-  const rateField = choice("Rate", data.rates.map((r) => [String(r), rateText(r)]), String(state.rate), (r) => choose({ rate: Number(r) }), "play-rate");
+  const rateField = choice("Bits per pixel", data.rates.map((r) => [String(r), String(+r.toPrecision(4))]), String(state.rate), (r) => choose({ rate: Number(r) }), "play-rate");
   const modes = segments("Arrangement", [["wipe", "Wipe"], ["side", "Side by side"]], view.mode, (mode) => show({ mode }));
   const tracksBox = el("input", { type: "checkbox", id: "tracks", onchange: (e) => show({ tracks: e.target.checked }) });
   tracksBox.checked = view.tracks;
@@ -79,6 +79,7 @@ function buildStage(section) {
     stage.style.setProperty("--ratio", clip.width / clip.height);
     stage.style.setProperty("--panes", drawn.length);
     replace(players, ...drawn.map((p) => p.figure), ...(stage.dataset.mode === "wipe" ? [wipe, dividerTrack] : []));
+    if (!drawn.length) replace(players, el("p", { class: "note", text: "There is no video of this clip at this rate." }));
     scrub.max = clip.frames - 1;
     clipField.querySelector("select").value = view.clip;
     rateField.querySelector("select").value = String(state.rate);

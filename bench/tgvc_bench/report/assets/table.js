@@ -28,7 +28,7 @@ function buildTable(section) {
   if (!data.entries.length) return section.remove();
   const columns = tableColumns();
   const order = { column: columns[0], down: false };
-  const rates = segments("Rate", data.rates.map((r) => [String(r), rateText(r)]), state.rate, (r) => choose({ rate: Number(r) }));
+  const rates = rateSegments();
   const head = el("tr"), body = el("tbody");
   for (const column of columns) {
     const cell = el("th", { scope: "col", class: column.text ? "text" : null, "data-column": column.id }, el("button", {
@@ -43,7 +43,7 @@ function buildTable(section) {
   }
   section.append(
     el("p", { class: "caption", text: "Bold: the best of a clip at this rate. A heading sorts; a second press turns the order round." }),
-    el("div", { class: "controls" }, rates),
+    el("div", { class: "controls" }, rates.field),
     scroller("Entries", el("table", { class: "entries", id: "entries" }, el("thead", {}, head), body)));
 
   const redraw = () => {
