@@ -8,6 +8,7 @@ docs/parity.md, "Profile actdiff".
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ _BLUR = 1.5  # px: edges finer than this are texture
 _STRONG = 0.98  # quantile of the gradient that counts as a whole edge
 _FAINT = 6.0  # grey levels per px: in a picture without edges none is invented
 _PULL = 0.05  # of one bell: how soon the guess falls to zero away from all trajectories
+State: TypeAlias = tuple[FloatArray, FloatArray, FloatArray]  # sums, bells and residual of a guess
 _Indices = npt.NDArray[np.int64]
 
 
@@ -81,7 +83,7 @@ class MotionGuess:
         """Weighted px over all points and frames that are seen."""
         return float(self.residual.sum(dtype=np.float64))
 
-    def try_point(self, index: int, move: FloatArray, seen: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def try_point(self, index: int, move: FloatArray, seen: BoolArray) -> State:
         """What the guess would be with one more trajectory; `keep` takes it.
 
         Args:
@@ -97,7 +99,7 @@ class MotionGuess:
         total, bells = self._sum + bell[..., None] * move[None], self._bells + bell
         return total, bells, self._measure(total, bells)
 
-    def keep(self, state: tuple[FloatArray, FloatArray, FloatArray]) -> None:
+    def keep(self, state: State) -> None:
         """Go on from a tried state."""
         self._sum, self._bells, self.residual = state
 

@@ -28,7 +28,7 @@ from tgvc.errors import ConfigError
 from tgvc.models.rgb import to_levels
 from tgvc.planning.globalmotion import fit_tracks
 from tgvc.planning.group import GroupPlanner, Task, bit_price
-from tgvc.planning.plan import GroupPlan, shown_error
+from tgvc.planning.plan import GroupPlan, render_group, shown_error
 from tgvc.planning.sampling import Moving, TrackLine, buy_as_published, buy_greedily, match_bits
 from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.densify import model_at
@@ -51,8 +51,8 @@ PUBLISHED_COVERAGE = 0.7  # of the published code, with a distance of 0.3; its p
 TRACK_STEP = step_code(1.0)
 _WHOLE_PX = step_code(1.0)
 _SHRINK = 2  # px of the picture per px of the flow
-_FINEST = 0.5  # px of weighted error per bit below which no trajectory is worth trying at any rate
-_RATES = tuple(_FINEST * 2.0**n for n in range(9))  # what a bit may be worth
+_FINEST = 2.0  # px of weighted error per bit below which no trajectory has been worth its bits at any rate
+_RATES = tuple(_FINEST * 2.0**n for n in range(8))  # what a bit may be worth
 _MOST = 96  # trajectories of a segment
 _PUBLISHED_SHARE = 0.3  # of the budget, at most, for the published count: what it takes at the lowest published rate
 
@@ -82,6 +82,8 @@ class ActivePlanner(GroupPlanner):
         gops: ``fixed``: as many key frames as the adaptive ones, evenly spaced; to see what adapting them gains.
         points: what trajectories are chosen by: ``greedy``; ``unweighted``, the same without regard to edges;
             ``uniform`` or ``moving``, for the same bits evenly spread ones, or those that go farthest.
+        tails: False plans and judges as if frames were painted from the key picture before them alone, to see what the
+            one after them gains; a decoder uses both all the same.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class ActivePlanner(GroupPlanner):
         spacing: int | None = None,
         gops: str = "adaptive",
         points: str = "greedy",
+        tails: bool = True,
     ) -> None:
         if gops not in GOPS or points not in POINTS:
             raise ConfigError(f"gops={gops!r}, points={points!r}: expected one of {GOPS} and one of {POINTS}")
@@ -103,15 +106,20 @@ class ActivePlanner(GroupPlanner):
         self.effort = replace(self.effort, uneven=0)  # where the keys are is the test's to say
         self._tracker, self._perceptual, self._matrix = tracker, perceptual or Structure(), matrix
         self._parity, self._spacing, self._gops, self._points = parity, spacing, gops, points
+        self._tails = tails
         self._known: _Known | None = None
 
     def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
         """See `GroupPlanner.plan`."""
-        self._known = self._look_at(task.pictures)
+        self.look(task.pictures)
         try:
             return super().plan(task, on_step)
         finally:
             self._known = None
+
+    def look(self, pictures: Sequence[Picture]) -> None:
+        """Make the pictures ready to be looked at."""
+        self._known = self._look_at(pictures)
 
     def _look_at(self, pictures: Sequence[Picture]) -> _Known:
         shrink = 1 if self._parity else _SHRINK
@@ -154,7 +162,7 @@ class ActivePlanner(GroupPlanner):
         limits = [Limits(rung.coverage, rung.distance * self._perceptual.limit) for rung in rungs]
         ladder = [cover_video(count, score, limit, MAX_GAP + 1, parity=self._parity) for limit in limits]
         if self._gops == "fixed":
-            ladder = [_even_keys(count, len(keys)) for keys in ladder]
+            ladder = [even_keys(count, len(keys)) for keys in ladder]
         return list(dict.fromkeys(ladder))
 
     def _starts(self, keys: tuple[int, ...]) -> bool:
@@ -174,6 +182,9 @@ class ActivePlanner(GroupPlanner):
             for (a, b), line, count in zip(pairwise(keys), lines, counts, strict=True)
         ]
 
+    def _render(self, keys: list[Picture], segments: list[SegmentMotion]) -> list[Picture]:
+        return render_group(keys, segments, tails=self._tails)
+
     def _affordable(
         self,
         task: Task,
@@ -190,7 +201,8 @@ class ActivePlanner(GroupPlanner):
         for n, line in enumerate(lines):
             part, inner = {}, task.pictures[keys[n] + 1 : keys[n + 1]]
             for count in {0} | ({line.count_at(rate) for rate in _RATES} if line else set()):
-                error = shown_error(inner, decoded[n], decoded[n + 1], line.cut(count)) if line else 0.0
+                tail = decoded[n + 1] if self._tails else None
+                error = shown_error(inner, decoded[n], tail, line.cut(count)) if line else 0.0
                 part[count] = error + price * (line.bits[count] if line else 0.0)
             costs.append(part)
 
@@ -272,7 +284,7 @@ def _all_cells(width: int, height: int) -> Anchors:
     return np.stack(np.meshgrid(np.arange(across), np.arange(down)), axis=-1).reshape(-1, 2).astype(np.int32)
 
 
-def _even_keys(count: int, keys: int) -> tuple[int, ...]:
+def even_keys(count: int, keys: int) -> tuple[int, ...]:
     """So many key frames, evenly spaced from 0 to the last frame; more where they would be too far apart."""
     keys = max(keys, math.ceil((count - 1) / MAX_GAP) + 1) if count > 1 else 1
     return tuple(int(n) for n in np.rint(np.linspace(0, count - 1, keys)).astype(int))

@@ -240,7 +240,7 @@ class GroupPlanner:
         if task.budget is not None:
             quality = track.search(task.budget - len(motion) - positions, guess=quality)
         payload = track.code(quality).payload
-        frames = render_group(track.pictures(quality), segments)
+        frames = self._render(track.pictures(quality), segments)
         size = len(payload) + len(motion) + positions
         return GroupPlan(
             keys=keys,
@@ -254,6 +254,9 @@ class GroupPlanner:
             verdict=judge(task.pictures, frames),
             fits=task.budget is None or size <= task.budget,
         )
+
+    def _render(self, keys: list[Picture], segments: list[SegmentMotion]) -> list[Picture]:
+        return render_group(keys, segments)
 
     def _finish(self, task: Task, tried: Mapping[Choice, GroupPlan], reference: float) -> GroupPlan:
         """The best with the final preset of the picture codec, which may turn a close decision; their motion stays."""

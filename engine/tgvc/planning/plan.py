@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tgvc.bitstream.group import pack_keys, pack_open_keys
+from tgvc.bitstream.group import MotionKind, pack_keys, pack_open_keys
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.planning.judge import Verdict
 from tgvc.synthesis.densify import frame_fields, read_motion
@@ -40,6 +41,16 @@ class GroupPlan:
     verdict: Verdict
     fits: bool
     trials: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def kind(self) -> MotionKind:
+        """Of the motion."""
+        return "tracks"
+
+    @property
+    def modes(self) -> dict[str, int]:
+        """Segments by their motion mode; ``plain`` are those in which nothing has to be painted."""
+        return dict(Counter(s.mode if s.length > 2 else "plain" for s in self.segments))
 
     @property
     def size(self) -> int:
@@ -76,19 +87,20 @@ class GroupPlan:
         }
 
 
-def shown_error(pictures: Sequence[Picture], first: Picture, last: Picture, motion: SegmentMotion) -> float:
+def shown_error(pictures: Sequence[Picture], first: Picture, last: Picture | None, motion: SegmentMotion) -> float:
     """Squared luma error of the frames between two key pictures as the decoder will render them.
 
     Args:
         pictures: the source of the frames between.
         first: decoded first key picture.
-        last: decoded last key picture.
+        last: decoded last key picture; None: they are painted from the first alone.
         motion: mode G, which needs no flow between them.
     """
     width, height = picture_size(first)
-    a, b = picture_planes(first)[0], picture_planes(last)[0]
-    total = 0.0
-    fields = frame_fields(read_motion(motion, width, height), None, motion.length, height // CELL, width // CELL)
+    a, b = (picture_planes(first if p is None else p)[0] for p in (first, last))
+    total, alone = 0.0, last is None
+    known, size = read_motion(motion, width, height), (height // CELL, width // CELL)
+    fields = frame_fields(known, None, motion.length, *size, open_end=alone)[: motion.length - 2]
     for picture, field_ in zip(pictures, fields, strict=True):
         d = picture_planes(picture)[0].astype(np.float32) - blend_luma(a, b, field_)[0]
         total += float(np.dot(d.ravel(), d.ravel()))
@@ -100,16 +112,18 @@ def position_bytes(keys: tuple[int, ...], frames: int) -> int:
     return len(pack_keys(keys) if keys[-1] == frames - 1 else pack_open_keys(keys)) - 1
 
 
-def render_group(keys: Sequence[Picture], segments: Sequence[SegmentMotion]) -> list[Picture]:
+def render_group(keys: Sequence[Picture], segments: Sequence[SegmentMotion], *, tails: bool = True) -> list[Picture]:
     """All frames of a group from its decoded key pictures and motion, exactly as the decoder renders them.
 
-    One segment more than there are pairs of keys is an open end.
+    One segment more than there are pairs of keys is an open end. Without ``tails`` the frames of mode G are painted
+    from the key before them alone, which no decoder does: it shows what the key after them is worth.
     """
     generator = WarpGenerator()
     width, height = picture_size(keys[0])
     frames = [keys[0]]
     for index, motion in enumerate(segments):
         first, *last = keys[index : index + 2]
-        frames += generator.render(first, last[0] if last else None, read_motion(motion, width, height), motion.length)
-        frames += last
+        used = last[0] if last and (tails or motion.mode != "G") else None
+        painted = generator.render(first, used, read_motion(motion, width, height), motion.length)
+        frames += painted[: motion.length - 2] + last if last else painted
     return frames

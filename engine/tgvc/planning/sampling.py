@@ -7,7 +7,7 @@ The order in which they are bought does not depend on how many can be afforded, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,7 +101,16 @@ class TrackLine:
         return self.moving.motion_of(self.chosen[:count])
 
 
-def buy_greedily(coder: MotionCoder, moving: Moving, least: float, most: int) -> TrackLine:
+def buy_greedily(
+    coder: MotionCoder,
+    moving: Moving,
+    least: float,
+    most: int,
+    *,
+    first: Sequence[int] = (),
+    most_bits: float = math.inf,
+    patience: int = _PATIENCE,
+) -> TrackLine:
     """Always the trajectory where the guess misses most, until they no longer pay.
 
     Args:
@@ -109,10 +118,13 @@ def buy_greedily(coder: MotionCoder, moving: Moving, least: float, most: int) ->
         moving: the segment.
         least: px of weighted error that a bit has to save.
         most: trajectories at most.
+        first: points that are bought before all others, whatever they save.
+        most_bits: of the whole segment; what takes more is left out.
+        patience: trajectories in a row that gain too little, after which no further one is tried.
 
     Returns:
-        Trajectories that all save at least ``least`` px per bit. A place is looked at together with its surroundings,
-        so that a point that was followed wrongly is not taken for the motion there.
+        Trajectories that, but for the first ones, all save at least ``least`` px per bit. A place is looked at together
+        with its surroundings, so that a point that was followed wrongly is not taken for the motion there.
     """
     guess = MotionGuess(moving.points, moving.moves, moving.visible[:, 1:], moving.weights, BANDWIDTH_PX)
     pitch = cell_size(moving.size, CELLS)
@@ -120,8 +132,14 @@ def buy_greedily(coder: MotionCoder, moving: Moving, least: float, most: int) ->
     place = place[:, 1] * (int(place[:, 0].max(initial=0)) + 1) + place[:, 0]
     open_, chosen, rates = np.ones(len(place), np.bool_), list[int](), list[float]()
     bits = [coder.cost_bits(moving.motion_of([]))]
+    for index in first:
+        open_ &= place != place[index]
+        guess.keep(guess.try_point(index, _as_sent(moving, index), moving.visible[index, 1:]))
+        chosen.append(index)
+        rates.append(math.inf)
+        bits.append(coder.cost_bits(moving.motion_of(chosen)))
     refused = 0
-    while len(chosen) < most and refused < _PATIENCE:
+    while len(chosen) < most and refused < patience:
         worth = np.where(open_, _around(guess.residual, moving), 0)
         index = int(np.argmax(worth))
         if not worth[index] > 0:
@@ -130,7 +148,7 @@ def buy_greedily(coder: MotionCoder, moving: Moving, least: float, most: int) ->
         state = guess.try_point(index, _as_sent(moving, index), moving.visible[index, 1:])
         gain = guess.error - float(state[2].sum(dtype=np.float64))
         price = coder.cost_bits(moving.motion_of([*chosen, index]))
-        if gain < least * (price - bits[-1]):
+        if gain <= 0 or gain < least * (price - bits[-1]) or price > most_bits:
             refused += 1
             continue
         guess.keep(state)

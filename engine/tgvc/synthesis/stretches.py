@@ -27,9 +27,9 @@ class Stretch:
 
     ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
     ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
-    ``hints`` float32 (4, n, h, w), or 4 more channels of maps. ``noise`` float32 (C, n, h, w), to start sampling from. ``grain`` float32
-    (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked for, which begin at the
-    key before the stretch.
+    ``hints`` float32 (4, n, h, w), or with 4 more channels of maps. ``noise`` float32 (C, n, h, w), to start sampling
+    from. ``grain`` float32 (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked
+    for, which begin at the key before the stretch.
     """
 
     first: int
