@@ -11,8 +11,8 @@ from tgvc.errors import ConfigError
 from tgvc.types import check_size
 
 PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  # as written into the header
-PROFILES = ("auto", "tgvc", "actdiff", "dynamics")  # those that `planning.profiles` can plan
-GENERATORS = ("warp", "latent")
+PROFILES = ("auto", "tgvc", "actdiff", "dynamics", "human")  # those that `planning.profiles` can plan
+GENERATORS = ("warp", "latent", "human")
 GUIDES = ("sent", "all")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
@@ -27,15 +27,26 @@ OF_PROFILES = {  # options that only some profiles know
     "embedder": ("tgvc",),
     "tracker": ("tgvc", "actdiff"),
     "parity": ("tgvc", "actdiff"),
-    "backend": ("tgvc", "actdiff"),
+    "backend": ("tgvc", "actdiff", "human"),
     "gops": ("actdiff",),
     "points": ("actdiff",),
     "spacing": ("auto", "actdiff", "dynamics"),
     "modes": ("auto",),
+    "bundle": ("human",),
 }
 _OF_LATENT = ("steps", "solver", "timesteps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
+_OF_HUMAN = ("bundle", "backend")
 BASES = ("moved", "faded")
-BACKENDS = ("auto", "onnxruntime", "onnxruntime-cuda", "torch", "torch-compile")  # made by `tgvc.backends.base`
+BACKENDS = (  # made by `tgvc.backends.base`
+    "auto",
+    "onnxruntime",
+    "onnxruntime-cuda",
+    "onnxruntime-tensorrt",
+    "tensorrt",
+    "tensorrt-rtx",
+    "torch",
+    "torch-compile",
+)
 DEFAULT_BPP = 0.005
 
 
@@ -70,8 +81,8 @@ class EncoderConfig:
 
     profile: str = option(
         "auto",
-        "what is sent: auto = whatever measures best; tgvc, actdiff, dynamics = as the encoders of T-GVC, ActDiff-VC and "
-        "Dynamics-Codec",
+        "what is sent: auto = whatever measures best; tgvc, actdiff, dynamics, human = as the encoders of T-GVC, "
+        "ActDiff-VC, Dynamics-Codec and MTTF",
         choices=PROFILES,
     )
     bpp: float | None = option(
@@ -121,6 +132,9 @@ class EncoderConfig:
         "unweighted = edges or not; uniform = evenly spread; moving = what goes farthest; default: greedy",
         choices=POINTS,
     )
+    bundle: str | None = option(
+        None, "networks of profile human: the name or the folder of a bundle; default: human-nano", metavar="NAME"
+    )
     backend: str | None = option(
         None, "what runs these networks; auto: the fastest that runs here, which is the default", choices=BACKENDS
     )
@@ -158,8 +172,11 @@ class EncoderConfig:
 class DecoderConfig:
     """How to decode."""
 
-    generator: str = option(
-        "warp", "what paints the frames: warp needs no networks, latent denoises with a bundle's", choices=GENERATORS
+    generator: str | None = option(
+        None,
+        "what paints the frames: warp needs no networks, latent denoises with a bundle's, human paints what profile "
+        "human sends; default: human where the stream asks for it, else warp",
+        choices=GENERATORS,
     )
     steps: int | None = option(
         None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
@@ -259,7 +276,9 @@ class DecoderConfig:
         choices=PARITIES,
     )
     bundle: str | None = option(
-        None, "networks of the latent generator: a name or a folder; default: nano", metavar="NAME"
+        None,
+        "networks of the generators latent and human: a name or a folder; default: nano, human-nano",
+        metavar="NAME",
     )
     backend: str | None = option(
         None, "what runs them; auto: the fastest that runs here, which is the default", choices=BACKENDS
@@ -279,8 +298,9 @@ class DecoderConfig:
             if value is not None and value != int(value):
                 _refuse(name, value, "a whole number")
         if self.generator != "latent":
+            known, chosen = _OF_HUMAN if self.generator == "human" else (), self.generator or "the default generator"
             for name in _OF_LATENT:
-                if getattr(self, name) is not None:
-                    _refuse(name, getattr(self, name), f"generator=latent beside it: {self.generator} has no networks")
+                if getattr(self, name) is not None and name not in known:
+                    _refuse(name, getattr(self, name), f"generator=latent beside it: {chosen} does not use it")
         if self.start is not None and self.end is not None and self.end <= self.start:
             _refuse("end", self.end, f"more than start={self.start}")

@@ -23,6 +23,8 @@ from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.densify import read_motion
 from tgvc.synthesis.grain import SHARE, read_texture
 from tgvc.synthesis.group import DecodedGroup, GroupGenerator, WarpGroups
+from tgvc.synthesis.human import NAME as HUMAN
+from tgvc.synthesis.human import GroupsByKind, HumanGroups
 from tgvc.synthesis.states import read_runs
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
@@ -32,7 +34,9 @@ from tgvc.video.writer import VideoWriter
 if TYPE_CHECKING:
     from tgvc.backends.base import Backend
     from tgvc.models.bundle import ModelBundle
+    from tgvc.models.human import HumanNetworks
 
+HUMAN_BUNDLE = "human-nano"  # paints the states of a stream unless another one is named
 OpenNetworks: TypeAlias = "tuple[ModelBundle, Backend]"
 
 
@@ -119,6 +123,8 @@ class Decoder:
                         on_progress("decode", report.frames, None)
                 if report.frames == 0:
                     raise ConfigError(f"start={self.config.start}, end={self.config.end}: no frame lies in this range")
+        for name, fact in self._generator.facts.items():  # of a stream of states, known only now
+            setattr(report, name, fact)
         report.seconds, report.stages = time.perf_counter() - began, dict(clock.seconds)
         return report
 
@@ -132,7 +138,10 @@ class Decoder:
     ) -> Generator[TimedPicture]:
         """Frames inside the asked range: groups are read ahead and painted."""
         parsing = self.read_groups(reader, clock)
-        if self.config.generator != "warp":  # which takes no longer than parsing, and would only hold two groups more
+        if self.config.generator not in (
+            None,
+            "warp",
+        ):  # which takes no longer than parsing, and would only hold two groups more
             parsing = run_ahead(parsing, may_wait=True)
         with closing(parsing) as parsed:
             for timed in parsed:
@@ -202,8 +211,10 @@ class Decoder:
 
 def open_networks(config: DecoderConfig) -> OpenNetworks | None:
     """The bundle and the backend that a configuration asks for; None where it asks for neither."""
-    if config.generator == "warp":
+    if config.generator in (None, "warp"):
         return None
+    if config.generator == HUMAN:
+        return open_bundle(config)
     # what only networks need is imported where there are some
     from tgvc.backends.base import AUTO, load_backend
     from tgvc.models.bundle import load_bundle
@@ -214,6 +225,25 @@ def open_networks(config: DecoderConfig) -> OpenNetworks | None:
     return bundle, load_backend(config.backend or AUTO, threads=config.threads)
 
 
+def open_bundle(config: DecoderConfig) -> OpenNetworks:
+    """The bundle and the backend of the generator human, whether it was asked for or the stream needs it."""
+    from tgvc.backends.base import AUTO, load_backend
+    from tgvc.models.bundle import load_bundle
+
+    return load_bundle(config.bundle or HUMAN_BUNDLE), load_backend(config.backend or AUTO, threads=config.threads)
+
+
+def make_human(config: DecoderConfig, networks: OpenNetworks | None) -> HumanGroups:
+    """The generator of states; its networks are opened when the first group comes, unless they are open."""
+
+    def open_human(matrix: int) -> HumanNetworks:
+        from tgvc.models.human import HumanNetworks
+
+        return HumanNetworks(*(networks or open_bundle(config)), matrix)
+
+    return HumanGroups(open_human)
+
+
 def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) -> GroupGenerator:
     """The generator that a configuration asks for, ready to paint.
 
@@ -221,9 +251,18 @@ def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) 
         config: of the decoder.
         networks: as `open_networks` gives them; opened here if None.
     """
-    bundle, backend = networks or open_networks(config) or (None, None)
-    if bundle is None or backend is None:
+    networks = networks or open_networks(config)
+    if config.generator in (None, HUMAN):
+        tracks = None if config.generator else WarpGroups(config.threads)
+        return GroupsByKind(config.generator, tracks, make_human(config, networks))
+    return GroupsByKind(config.generator, _make_painter(config, networks), None)
+
+
+def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> GroupGenerator:
+    """What paints motion of trajectories."""
+    if networks is None:
         return WarpGroups(config.threads)
+    bundle, backend = networks
     from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
     from tgvc.synthesis.fast import choose_plan

@@ -183,7 +183,8 @@ def make_group(plan: GroupPlan, pictures: list[Picture], times: list[Fraction], 
         key_height=plan.key_size[1],
         pictures=plan.pictures,
         motion=plan.motion,
-        texture=measure_texture(pictures),
+        kind=plan.kind,
+        texture=measure_texture(pictures) if plan.kind == "tracks" else b"",  # nothing draws any on states
         times=None if is_constant_rate(times, fps) else tuple(round(t * 1_000_000) for t in times),
     )
 
@@ -195,9 +196,8 @@ def _add_group(report: EncodeReport, plan: GroupPlan) -> None:
     report.ms_ssim = (report.ms_ssim * before + plan.verdict.ms_ssim * frames) / report.frames
     report.layers["pictures"] += len(plan.pictures)
     report.layers["motion"] += len(plan.motion)
-    for segment in plan.segments:
-        name = segment.mode if segment.length > 2 else "plain"
-        report.modes[name] = report.modes.get(name, 0) + 1
+    for name, count in plan.modes.items():
+        report.modes[name] = report.modes.get(name, 0) + count
     report.groups.append(
         {
             "frames": frames,

@@ -13,7 +13,7 @@ from typing import Any
 from tgvc.backends.spec import DataFile, NetRecord, file_fault, hash_file
 from tgvc.diffusion.schedule import SCHEDULE
 from tgvc.errors import BundleError
-from tgvc.models.constants import CONSTANTS, AnyConstants, TrackerConstants
+from tgvc.models.constants import CONSTANTS, AnyConstants, HumanConstants, TrackerConstants
 from tgvc.models.contract import Tensors, contract_of, files_of, keeps_contract
 from tgvc.models.manifest import (
     FORMAT,
@@ -26,7 +26,7 @@ from tgvc.models.manifest import (
 )
 
 __all__ = ["EMBEDDED", "ModelBundle", "bundle_folder", "hash_file", "load_bundle", "write_manifest"]
-EMBEDDED = ("nano",)
+EMBEDDED = ("nano", "human-nano")
 DATA_ENDING = ".data"  # of the file beside an ONNX file that holds its weights
 
 
@@ -88,7 +88,7 @@ def contract_faults(manifest: Manifest) -> list[str]:
     constants = manifest.constants
     contract = contract_of(constants)
     faults = [f"file {name!r} is not known" for name in manifest.files if name not in files_of(constants)]
-    if not isinstance(constants, TrackerConstants) and constants.schedule != SCHEDULE:
+    if not isinstance(constants, TrackerConstants | HumanConstants) and constants.schedule != SCHEDULE:
         faults.append(f"schedule {constants.schedule!r}, this release knows {SCHEDULE}")
     if lost := [name for name in contract if name not in manifest.nets]:
         faults.append(f"no {', '.join(lost)} among the networks")

@@ -130,10 +130,39 @@ class TrackerConstants(_Checked):
     threshold: float = _number(0, 1)
 
 
-AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants
-RESIDUAL, INTERPOLATION, TRACKER = "residual", "interpolation", "tracker"
+@dataclass(frozen=True, kw_only=True)
+class HumanConstants(_Checked):
+    """Of a bundle of kind ``human``: frames from one key picture and a few numbers each.
+
+    ``channels``: C, a state is C gains and C offsets. ``cell_px``: px per cell of the motion. ``divisor``: the networks
+    take h and w that are multiples of it, cells. ``planes``: pictures are six planes at half size in -1..1, else RGB in
+    0..1. ``halvings``: from a picture to its cells; ``path`` of them keep the size. ``width, width_most``: channels of
+    the key picture's features at full size and, doubling with every step, at most. ``size``: px across of the pictures
+    that it was trained on.
+    """
+
+    channels: int = _count(1, 64)
+    cell_px: int = _count(2, 64)
+    divisor: int = _count(1, 256)
+    planes: bool
+    halvings: int = _count(1, 8)
+    path: int = _count(0, 8)
+    width: int = _count(1, 4096)
+    width_most: int = _count(1, 4096)
+    size: int = _count(16, 8192)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows = self.cell_px // 2 if self.planes else self.cell_px
+        if self.path > self.halvings or rows != 1 << (self.halvings - self.path) or (self.planes and self.cell_px % 2):
+            raise ValueError(f"cell_px={self.cell_px}: expected what {self.halvings} halvings less {self.path} make")
+
+
+AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants | HumanConstants
+RESIDUAL, INTERPOLATION, TRACKER, HUMAN = "residual", "interpolation", "tracker", "human"
 CONSTANTS: dict[str, type[AnyConstants]] = {
     RESIDUAL: Constants,
     INTERPOLATION: InterpolationConstants,
     TRACKER: TrackerConstants,
+    HUMAN: HumanConstants,
 }

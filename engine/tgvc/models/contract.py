@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tgvc.backends.spec import Dimension, TensorSpec, split_dimension
-from tgvc.models.constants import AnyConstants, InterpolationConstants, TrackerConstants
+from tgvc.models.constants import AnyConstants, HumanConstants, InterpolationConstants, TrackerConstants
 
 PLANES = 6  # of a picture at half size: four of luma, two of chroma
 HINTS = 4
@@ -14,6 +14,7 @@ ENCODER, DENOISER, DECODER = "encoder", "denoiser", "decoder"
 UNET, VAE_ENCODER, VAE_DECODER = "unet", "vae_encoder", "vae_decoder"
 IMAGE_TOWER, TEXT_TOWER = "image_tower", "text_tower"
 FEATURES, UPDATE = "features", "update"
+PREDICTOR, KEY, FRAME = "predictor", "key", "frame"
 VOCABULARY = "vocabulary"  # file of the text tower's tokens, see `tgvc.models.clip_text`; may be missing
 Tensors = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
@@ -24,6 +25,8 @@ def contract_of(constants: AnyConstants) -> dict[str, Tensors]:
         return interpolation_contract(constants)
     if isinstance(constants, TrackerConstants):
         return tracker_contract(constants)
+    if isinstance(constants, HumanConstants):
+        return human_contract(constants)
     return residual_contract(constants.latent_channels, constants.cell_px, constants.maps)
 
 
@@ -129,6 +132,36 @@ def tracker_contract(constants: TrackerConstants) -> dict[str, Tensors]:
                 _tensor("new_confident", "T", "K"),
             ),
         ),
+    }
+
+
+def human_contract(constants: HumanConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of the networks of kind ``human``: N pictures or states, h x w cells, all of them free.
+
+    ``predictor`` gives the state of a picture, and of a key picture the features that states act on. ``key`` gives what
+    the generator needs to know of a key picture, once; ``frame`` paints frames from it. ``source``: the state of the
+    key picture's own frame.
+    """
+    c = constants.channels
+    colours, rows = (PLANES, constants.cell_px // 2) if constants.planes else (RGB, constants.cell_px)
+
+    def map_of(name: str, count: Dimension, channels: int, factor: int) -> TensorSpec:
+        sides: tuple[Dimension, ...] = ("h", "w") if factor == 1 else (f"{factor}*h", f"{factor}*w")
+        return _tensor(name, count, channels, *sides)
+
+    def skips(count: Dimension) -> tuple[TensorSpec, ...]:
+        factors = [min(rows, 1 << (constants.halvings - n)) for n in range(constants.halvings + 1)]
+        widths = [min(constants.width << n, constants.width_most) for n in range(constants.halvings + 1)]
+        return tuple(map_of(f"skip{n}", count, w, f) for n, (w, f) in enumerate(zip(widths, factors, strict=True)))
+
+    known = (map_of("picture", 1, colours, rows), map_of("features", 1, c, 1), _tensor("source", 1, 2 * c))
+    return {
+        PREDICTOR: (
+            (map_of("picture", "N", colours, rows),),
+            (map_of("features", "N", c, 1), _tensor("state", "N", 2 * c)),
+        ),
+        KEY: ((map_of("picture", "N", colours, rows),), skips("N")),
+        FRAME: ((*known, _tensor("driving", "N", 2 * c), *skips(1)), (map_of("painted", "N", colours, rows),)),
     }
 
 

@@ -74,9 +74,18 @@ def _make_dynamics(config: EncoderConfig, matrix: int, threads: int) -> Planner:
     return DynamicsPlanner(config.effort, threads, spacing=config.spacing)
 
 
+def _make_human(config: EncoderConfig, matrix: int, threads: int) -> Planner:
+    from tgvc.models.human import HumanNetworks
+    from tgvc.planning.human import HumanPlanner
+    from tgvc.planning.networks import load_people
+
+    return HumanPlanner(config.effort, threads, HumanNetworks(*load_people(config, threads), matrix))
+
+
 MAKERS: dict[str, Callable[[EncoderConfig, int, int], Planner]] = {
     "auto": _make_auto,
     "tgvc": _make_tgvc,
     "actdiff": _make_actdiff,
     "dynamics": _make_dynamics,
+    "human": _make_human,
 }

@@ -66,4 +66,8 @@ class RegionPredictor(nn.Module):
     def forward(self, small: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
         x = self.hourglass(small)
-        return self.features(x), torch.cat([self.gains(x), self.offsets(x)], dim=1)
+        return self.features(x), self.state(x)
+
+    def state(self, x: Tensor) -> Tensor:
+        """The state (N, 2C) out of what the hourglass gave."""
+        return torch.cat([self.gains(x), self.offsets(x)], dim=1)

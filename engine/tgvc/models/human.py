@@ -1,0 +1,104 @@
+"""Typed calls of the networks of kind ``human``: states of pictures, and frames from a key picture and states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tgvc.backends.base import Backend
+from tgvc.errors import BundleError, ConfigError
+from tgvc.models.bundle import ModelBundle
+from tgvc.models.constants import HumanConstants
+from tgvc.models.contract import FRAME, KEY, PREDICTOR
+from tgvc.models.nets import pack_planes, unpack_planes
+from tgvc.models.rgb import from_rgb, to_rgb
+from tgvc.types import FloatArray, Picture, picture_size
+
+_HALF = np.float32(0.5)
+
+
+@dataclass(frozen=True, eq=False)
+class KnownKey:
+    """What has been computed of a key picture: ``tensors`` that every frame takes; ``size`` (width, height) px."""
+
+    tensors: Mapping[str, FloatArray]
+    size: tuple[int, int]
+
+
+class HumanNetworks:
+    """The networks of a bundle on a backend, loaded when this is made; calls from several threads are allowed.
+
+    Args:
+        bundle: of kind ``human``.
+        backend: runs it.
+        matrix: colour matrix code of the pictures, ISO/IEC 23091-2; for bundles that take RGB.
+        paints: False loads the predictor alone, as much as a caller needs who only looks for states.
+
+    Raises:
+        BundleError: another kind of bundle, or a file that is not what the manifest says.
+        BackendError: the backend does not take a network.
+    """
+
+    def __init__(self, bundle: ModelBundle, backend: Backend, matrix: int, *, paints: bool = True) -> None:
+        if not isinstance(bundle.constants, HumanConstants):
+            raise BundleError(f"bundle {bundle.label}: kind {bundle.kind!r}, expected 'human'")
+        self.bundle, self.backend, self.constants, self._matrix = bundle, backend, bundle.constants, matrix
+        names = (PREDICTOR, KEY, FRAME) if paints else (PREDICTOR,)
+        self._nets = {name: backend.load(bundle.nets[name]) for name in names}
+
+    def states(self, pictures: Sequence[Picture]) -> FloatArray:
+        """States float32 (N, 2C) of N pictures of one size, I420 uint8 (3H/2, W)."""
+        found = [self._nets[PREDICTOR].run(picture=self._pack(picture))["state"] for picture in pictures]
+        return np.concatenate(found)
+
+    def know(self, key: Picture) -> KnownKey:
+        """All that is done once for a key picture, I420 uint8 (3H/2, W)."""
+        picture = self._pack(key)
+        features = self._nets[PREDICTOR].run(picture=picture)["features"]
+        tensors = {"picture": picture, "features": features, **self._nets[KEY].run(picture=picture)}
+        for array in tensors.values():
+            array.flags.writeable = False  # a backend with memory of its own keeps them there
+        return KnownKey(tensors, picture_size(key))
+
+    def paint(self, key: KnownKey, source: FloatArray, driving: FloatArray) -> list[Picture]:
+        """Frames of a key picture.
+
+        Args:
+            key: as `know` gives it.
+            source: float32 (2C,), the state of the key picture's own frame.
+            driving: float32 (N, 2C), the states of the frames.
+
+        Returns:
+            N pictures, I420 uint8 (3H/2, W).
+
+        Raises:
+            ConfigError: states of another number of parameters than the bundle's.
+        """
+        wanted = 2 * self.constants.channels
+        if source.shape != (wanted,) or driving.shape[1:] != (wanted,):
+            raise ConfigError(
+                f"states of {driving.shape[-1]} parameters: bundle {self.bundle.label} paints from {wanted}; give the "
+                "bundle that the stream was made with"
+            )
+        given = {"source": np.ascontiguousarray(source[None]), "driving": np.ascontiguousarray(driving)}
+        painted = self._nets[FRAME].run(**key.tensors, **given)["painted"]
+        return self._unpack(painted, *key.size)
+
+    def _pack(self, picture: Picture) -> FloatArray:
+        """A picture as the networks take it, continued by its last row and column to a size that they take."""
+        width, height = picture_size(picture)
+        unit = self.constants.cell_px * self.constants.divisor
+        below, beside = -height % unit, -width % unit
+        if self.constants.planes:
+            made, share = pack_planes([picture]), 2
+        else:
+            made, share = (to_rgb([picture], self._matrix) + 1) * _HALF, 1
+        room = ((0, 0), (0, 0), (0, below // share), (0, beside // share))
+        return np.ascontiguousarray(np.pad(made, room, mode="edge") if below or beside else made, np.float32)
+
+    def _unpack(self, painted: FloatArray, width: int, height: int) -> list[Picture]:
+        if self.constants.planes:
+            return unpack_planes(painted[:, :, : height // 2, : width // 2])
+        return from_rgb(painted[:, :, :height, :width] * 2 - 1, self._matrix)
