@@ -20,7 +20,7 @@ from tgvc.encoder import Encoder
 from tgvc.planning.dynamics import DynamicsPlanner, KeyView
 from tgvc.planning.group import Task
 from tgvc.planning.plan import GroupPlan
-from tgvc.summary import PROFILE_NAMES
+from tgvc.summary import PROFILE_NAMES, comes_back, describe_stream
 from tgvc.types import BoolArray, FloatArray, Picture, join_planes, picture_planes
 from tgvc.video.writer import VideoWriter
 from video_samples import info_of
@@ -103,8 +103,16 @@ def test_a_group_may_end_without_a_key_picture_and_is_decoded_as_it_was_planned(
         reader = Reader(stream)
         assert [(g.open, g.frames) for g in reader] == [(True, FRAMES)]
         assert PROFILE_NAMES[reader.header.profile] == "dynamics"
+        stream.seek(0)
+        assert describe_stream(stream)["groups"][0]["loopable"], "the swing ends where it begins"
     shown = [frame.picture for frame in tgvc.decode_frames(tmp_path / "clip.tgvc")]
     assert np.array_equal(shown, plans[0].reconstruction)
+
+
+def test_half_a_swing_does_not_come_back() -> None:
+    plan = DynamicsPlanner(0, 1, spacing=16).plan(Task(list(swaying_clip()[:5]), 900.0))
+    assert any(len(s.anchors) for s in plan.segments)
+    assert not any(comes_back(s, W, H) for s in plan.segments)
 
 
 def test_what_stands_still_has_no_anchors(make_picture: MakePicture) -> None:

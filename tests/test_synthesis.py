@@ -21,6 +21,7 @@ from tgvc.synthesis.densify import (
     frame_fields,
     linear_fields,
     model_at,
+    nearest_field,
     read_motion,
     straight_points,
 )
@@ -162,6 +163,28 @@ def test_an_open_end_leads_on_from_the_first_key_alone(make_clip: MakeClip) -> N
     for n, true in enumerate(clip[1:]):
         # as above: near rounding, but for what has come into the picture
         assert luma_psnr(frames[n], true, slice(24, None)) > 45
+
+
+def test_the_nearest_trajectory_moves_a_place() -> None:
+    rng = np.random.default_rng(3)
+    centres, values = rng.uniform(0, 40, (9, 2)).astype(np.float32), rng.normal(0, 5, (9, 2)).astype(np.float32)
+    field = nearest_field(centres, values, 40, 40)
+    at = np.rint(centres)
+    far = np.linalg.norm(np.stack(np.meshgrid(np.arange(40), np.arange(40)), -1)[:, :, None] - at, axis=-1)
+    order = np.sort(far, axis=-1)
+    clear = order[..., 1] - order[..., 0] > 1.5  # the transform is good to 2 % of some 40 cells
+    assert clear.mean() > 0.6
+    assert np.array_equal(field[clear], values[far.argmin(axis=-1)][clear])
+    assert not nearest_field(centres[:0], values[:0], 4, 6).any()
+
+
+def test_a_preview_moves_what_is_near_a_trajectory_as_it_does(make_clip: MakeClip) -> None:
+    clip = make_clip([(20 * s, 0) for s in STEPS[:, 0]])
+    tracks = np.broadcast_to(STEPS[1:] * (20, 0), (1, LENGTH - 1, 2))
+    motion = make_motion("G", anchors=[(96, 64)], tracks=tracks)
+    smooth, near = (WarpGenerator(spread).render(clip[0], None, motion, LENGTH) for spread in ("shepard", "nearest"))
+    # one trajectory alone moves the whole picture there, and only its surroundings where it is spread smoothly
+    assert luma_psnr(near[-1], clip[-1], slice(24, None)) > 45 > luma_psnr(smooth[-1], clip[-1], slice(24, None)) + 10
 
 
 def test_an_open_end_needs_motion_of_its_own(make_picture: MakePicture) -> None:

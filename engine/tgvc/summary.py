@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from tgvc.bitstream.affine import AffineMotion, step_size
 from tgvc.bitstream.container import Group, Reader
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.bitstream.segments import read_states, read_tracks
 from tgvc.config import PROFILE_IDS
+from tgvc.synthesis.densify import model_at, read_motion
 from tgvc.timing import shown_times
 
+_BACK_PX = 1.0
 PROFILE_NAMES = {number: name for name, number in PROFILE_IDS.items()}
 
 
@@ -44,7 +48,8 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
         source_height`` (px), ``bpp`` (bits per pixel of the working size), ``kbps``, ``profile``, ``seed``, ``matrix``,
         ``meta``, ``layers`` (bytes of pictures, motion and overhead), ``modes`` (segments per motion mode) and
         ``groups``: for each its first frame, frames shown, frames decoded and not shown (``hidden``), start in seconds,
-        keys shown (frame numbers in the video), coded key size in px, bytes of both layers, trajectories, modes, and
+        keys shown (frame numbers in the video), coded key size in px, bytes of both layers, trajectories, modes,
+        ``loopable``: whether everything that is told comes back to where it was at each key picture, and
         ``states``: how many states are sent, what a parameter's step is and every how many frames, None where motion
         is of kind "tracks".
 
@@ -73,6 +78,7 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
                 "motion": len(group.motion),
                 "trajectories": sum(len(s.anchors) for s in segments),
                 "modes": used,
+                "loopable": all(comes_back(s, header.width, header.height) for s in segments) if segments else False,
                 "states": states,
             }
         )
@@ -100,6 +106,15 @@ def describe_stream(stream: BinaryIO) -> dict[str, Any]:
         "modes": dict(sorted(modes.items())),
         "groups": groups,
     }
+
+
+def comes_back(segment: SegmentMotion, width: int, height: int) -> bool:
+    """Whether the trajectories of a segment of mode G end within 1 px of where they begin, and it has some."""
+    if segment.mode != "G" or not len(segment.anchors):
+        return False
+    motion = read_motion(segment, width, height)
+    ends = model_at(motion.model[-1:], motion.anchors, width, height)[0] + motion.tracks[:, -1]
+    return bool(np.linalg.norm(ends, axis=1).max() <= _BACK_PX)
 
 
 def _describe_states(motion: AffineMotion) -> dict[str, Any]:

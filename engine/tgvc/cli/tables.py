@@ -95,6 +95,7 @@ def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("layers", format_layers(facts["layers"])),
         ("groups", f"{len(groups)} with {keys:,} key pictures coded at {', '.join(sizes)}"),
         ("motion", f"{format_modes(facts['modes'])}; {sum(g['trajectories'] for g in groups):,} trajectories"),
+        ("loopable", "all groups come back to where they began" if all(g["loopable"] for g in groups) else ""),
         ("profile", f"{facts['profile']}, seed {facts['seed']}, colour matrix {facts['matrix']}"),
         ("meta", ", ".join(f"{k}={v}" for k, v in facts["meta"].items())),
     ]

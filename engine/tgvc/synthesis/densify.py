@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
+import cv2
 import numpy as np
 
 from tgvc.bitstream.motion import SegmentMotion, anchor_points
 from tgvc.bitstream.transform import dequantise, step_px
+from tgvc.opencv import one_cv_thread
 from tgvc.synthesis.flow import CELL, KeyFlow
 from tgvc.types import FloatArray, Motion, still_motion
 from tgvc_kernels import ops
 
 PHASE_SCALE = np.float32(16)  # coded steps of the phase are 1/16 of the step of the model
+Spread: TypeAlias = Literal["shepard", "nearest"]
 REACH_PX = 32.0  # distance at which a lone trajectory has half of its effect
 _OUTSIDE_TRUST = 0.01  # of a candidate pixel that lies a cell or more outside its key picture
 
@@ -94,10 +98,39 @@ def _to_cells(points_px: FloatArray) -> FloatArray:
     return np.asarray((points_px + 0.5) / CELL - 0.5, dtype=np.float32)
 
 
-def _spread(centres: FloatArray, values_px: FloatArray, visible: np.ndarray, like: FloatArray) -> FloatArray:
-    """Shepard's field in cells of the visible trajectories; centres in cells, values in px."""
+def nearest_field(centres: FloatArray, values: FloatArray, height: int, width: int) -> FloatArray:
+    """The value of the nearest centre in every cell: what a preview in a millisecond can know.
+
+    Args:
+        centres: float32 (K, 2) in cells; those outside count as on the border.
+        values: float32 (K, 2).
+        height: rows of the field.
+        width: columns of the field.
+
+    Returns:
+        float32 (height, width, 2), zeros for K = 0.
+    """
+    if not len(centres):
+        return np.zeros((height, width, 2), np.float32)
+    x, y = (np.clip(np.rint(centres[:, n]), 0, side - 1).astype(np.intp) for n, side in enumerate((width, height)))
+    free = np.ones((height, width), np.uint8)
+    free[y, x] = 0
+    with one_cv_thread():
+        _, labels = cv2.distanceTransformWithLabels(free, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL)
+    known = np.zeros((int(labels.max()) + 1, 2), np.float32)
+    known[labels[y, x]] = values
+    return np.asarray(known[labels], np.float32)
+
+
+def _fill(
+    centres: FloatArray, values_px: FloatArray, visible: np.ndarray, like: FloatArray, spread: Spread
+) -> FloatArray:
+    """Field in cells of the visible trajectories; centres in cells, values in px."""
     height, width = like.shape[:2]
-    return ops.densify(centres[visible], values_px[visible] / np.float32(CELL), height, width, REACH_PX / CELL)
+    seen, values = centres[visible], values_px[visible] / np.float32(CELL)
+    if spread == "nearest":
+        return nearest_field(seen, values, height, width)
+    return ops.densify(seen, values, height, width, REACH_PX / CELL)
 
 
 def linear_fields(flow: KeyFlow, tau: float) -> FrameFields:
@@ -117,7 +150,7 @@ def bend_fields(fields: FrameFields, by: FloatArray) -> FrameFields:
     return FrameFields(fields.tau, moved[0], moved[1], fields.trust_first, fields.trust_last)
 
 
-def bend_of(motion: Motion, index: int, fields: FrameFields, flow: KeyFlow) -> FloatArray:
+def bend_of(motion: Motion, index: int, fields: FrameFields, flow: KeyFlow, spread: Spread = "shepard") -> FloatArray:
     """How mode T bends the linear fields of frame ``index`` (0 = first frame after the first key).
 
     Points move by ``model + phase * flow + tracks`` beyond the straight line, so the pixel p shows what the straight
@@ -133,7 +166,7 @@ def bend_of(motion: Motion, index: int, fields: FrameFields, flow: KeyFlow) -> F
     if len(motion.anchors) and motion.visible[:, index].any():
         values = motion.tracks[:, index]
         at = straight_points(motion, flow, fields.tau) + values / np.float32(CELL)
-        beyond = beyond + _spread(at, values, motion.visible[:, index], fields.to_first)
+        beyond = beyond + _fill(at, values, motion.visible[:, index], fields.to_first, spread)
     return np.asarray(-beyond, dtype=np.float32)
 
 
@@ -145,7 +178,9 @@ def straight_points(motion: Motion, flow: KeyFlow, tau: float) -> FloatArray:
     return np.asarray(start + np.where(motion.from_last[:, None], back, forth), dtype=np.float32)
 
 
-def _global_fields(motion: Motion, length: int, height: int, width: int, open_end: bool) -> list[FrameFields]:
+def _global_fields(
+    motion: Motion, length: int, height: int, width: int, open_end: bool, spread: Spread
+) -> list[FrameFields]:
     """Mode G: displacement from the first key by model and tracks alone."""
     start = _to_cells(motion.anchors)
     still = np.zeros((height, width, 2), np.float32)
@@ -153,7 +188,7 @@ def _global_fields(motion: Motion, length: int, height: int, width: int, open_en
     for n in range(length - 1):
         field = bilinear_model(motion.model[n] / np.float32(CELL), height, width)
         if len(start) and motion.visible[:, n].any():
-            field = field + _spread(start, motion.tracks[:, n], motion.visible[:, n], still)
+            field = field + _fill(start, motion.tracks[:, n], motion.visible[:, n], still, spread)
         forward.append(np.asarray(field, dtype=np.float32))
     result = []
     for n in range(length - 1 if open_end else length - 2):
@@ -178,7 +213,14 @@ def _inside_trust(field: FloatArray) -> FloatArray:
 
 
 def frame_fields(
-    motion: Motion, flow: KeyFlow | None, length: int, height: int, width: int, *, open_end: bool = False
+    motion: Motion,
+    flow: KeyFlow | None,
+    length: int,
+    height: int,
+    width: int,
+    *,
+    open_end: bool = False,
+    spread: Spread = "shepard",
 ) -> list[FrameFields]:
     """Fields of all frames between the keys of a segment.
 
@@ -189,6 +231,7 @@ def frame_fields(
         height: rows of the fields in cells.
         width: columns of the fields in cells.
         open_end: there is no last key, and motion of mode G leads on to the last frame; the first key is told as both.
+        spread: how trajectories fill the picture between them: smoothly, or each place as the nearest one moves.
 
     Returns:
         ``length - 2`` fields in time order, with an open end ``length - 1``.
@@ -200,10 +243,10 @@ def frame_fields(
         zeros, ones = np.zeros((height, width, 2), np.float32), np.ones((height, width), np.float32)
         return [FrameFields(tau, zeros, zeros, ones, ones) for tau in taus]
     if motion.mode == "G":
-        return _global_fields(motion, length, height, width, open_end)
+        return _global_fields(motion, length, height, width, open_end, spread)
     if flow is None:
         raise ValueError(f"mode {motion.mode} needs the flow between the key pictures")
     linear = [linear_fields(flow, tau) for tau in taus]
     if motion.mode == "F":
         return linear
-    return [bend_fields(f, bend_of(motion, n, f, flow)) for n, f in enumerate(linear)]
+    return [bend_fields(f, bend_of(motion, n, f, flow, spread)) for n, f in enumerate(linear)]

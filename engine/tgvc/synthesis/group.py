@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.overlap import StageClock
+from tgvc.synthesis.densify import Spread
 from tgvc.synthesis.warp import WarpGenerator
 from tgvc.types import FloatArray, Motion, OnProgress, Picture
 
@@ -71,8 +72,8 @@ class GroupGenerator(Protocol):
 class WarpGroups:
     """The weight-free generator: segments of a group are painted side by side, key pictures are shown as they are."""
 
-    def __init__(self, threads: int) -> None:
-        self._generator, self._threads = WarpGenerator(), threads
+    def __init__(self, threads: int, spread: Spread = "shepard") -> None:
+        self._generator, self._threads = WarpGenerator(spread), threads
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import Executor
 
-from tgvc.synthesis.densify import FrameFields, frame_fields
+from tgvc.synthesis.densify import FrameFields, Spread, frame_fields
 from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow
 from tgvc.types import FloatArray, Motion, Picture, Plane, join_planes, picture_planes, picture_size
 from tgvc_kernels import ops
@@ -32,9 +32,16 @@ def blend_frame(first: Picture, last: Picture, fields: FrameFields) -> Picture:
 
 
 class WarpGenerator:
-    """Renders the frames between key pictures by moving and blending them; holds no state."""
+    """Renders the frames between key pictures by moving and blending them; keeps nothing between calls.
+
+    Args:
+        spread: how trajectories fill the picture between them, see `tgvc.synthesis.densify.frame_fields`.
+    """
 
     name = "warp"
+
+    def __init__(self, spread: Spread = "shepard") -> None:
+        self._spread = spread
 
     def render(
         self,
@@ -64,6 +71,8 @@ class WarpGenerator:
         width, height = picture_size(first)
         if flow is None and motion.mode in ("F", "T"):
             flow = measure_key_flow(picture_planes(first)[0], picture_planes(last)[0])
-        fields = frame_fields(motion, flow, length, height // CELL, width // CELL, open_end=open_end)
+        fields = frame_fields(
+            motion, flow, length, height // CELL, width // CELL, open_end=open_end, spread=self._spread
+        )
         run = map if executor is None else executor.map
         return list(run(lambda f: blend_frame(first, last, f), fields))
