@@ -14,6 +14,7 @@ PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  #
 PROFILES = ("auto", "tgvc", "actdiff", "dynamics", "human")  # those that `planning.profiles` can plan
 GENERATORS = ("warp", "latent", "human")
 GUIDES = ("sent", "all")
+SPREADS = ("shepard", "nearest")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
 GOPS = ("adaptive", "fixed")
@@ -178,6 +179,12 @@ class DecoderConfig:
         "human sends; default: human where the stream asks for it, else warp",
         choices=GENERATORS,
     )
+    spread: str | None = option(
+        None,
+        "how trajectories fill the picture between them without networks: shepard = smoothly; nearest = every place moves "
+        "as the nearest one, for previews; default: shepard",
+        choices=SPREADS,
+    )
     steps: int | None = option(
         None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
     )
@@ -302,5 +309,7 @@ class DecoderConfig:
             for name in _OF_LATENT:
                 if getattr(self, name) is not None and name not in known:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {chosen} does not use it")
+        if self.spread is not None and self.generator not in (None, "warp"):
+            _refuse("spread", self.spread, f"generator=warp beside it: {self.generator} does not use it")
         if self.start is not None and self.end is not None and self.end <= self.start:
             _refuse("end", self.end, f"more than start={self.start}")

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy.typing as npt
 
 from tgvc.backends.spec import NetRecord
 from tgvc.config import BACKENDS as CHOICES
 from tgvc.errors import BackendUnavailableError, ConfigError
+from tgvc.types import OnProgress
+from tgvc_kernels.device.driver import missing_gpu
+
+if TYPE_CHECKING:
+    from tgvc.backends.engines.store import EngineStore
 
 AUTO = "auto"
 BACKENDS = tuple(name for name in CHOICES if name != AUTO)  # what may be asked for by name
-_BY_SPEED = ("onnxruntime-cuda", "onnxruntime")  # in which order "auto" looks
+_BY_SPEED = ("onnxruntime-cuda", "torch", "onnxruntime")  # in which order "auto" looks: what starts at once
 _OF_TORCH = ("torch", "torch-compile")
+_OF_TENSORRT = ("tensorrt", "tensorrt-rtx")
 _log = logging.getLogger("tgvc.backends")
 
 
@@ -91,13 +97,23 @@ class Backend(Protocol):
         """
 
 
-def load_backend(name: str = AUTO, *, threads: int = 2, device: int = 0) -> Backend:
+def load_backend(
+    name: str = AUTO,
+    *,
+    threads: int = 2,
+    device: int = 0,
+    store: EngineStore | None = None,
+    on_progress: OnProgress | None = None,
+) -> Backend:
     """The backend of a name; never another one.
 
     Args:
-        name: one of `BACKENDS`, or ``auto`` for the fastest that runs here, which is logged.
+        name: one of `BACKENDS`, or ``auto`` for the fastest that runs here and starts at once, which is logged. Those
+            that build engines first, for minutes, are used when they are asked for.
         threads: of the CPU, for one network.
         device: ordinal of the GPU; ignored by backends without one.
+        store: of engines, for the backends that build some; the user's by default.
+        on_progress: of such builds: phase, steps done, steps in all.
 
     Raises:
         ConfigError: an unknown name.
@@ -107,13 +123,17 @@ def load_backend(name: str = AUTO, *, threads: int = 2, device: int = 0) -> Back
         return _choose_backend(threads, device)
     if name not in BACKENDS:
         raise ConfigError(f"backend={name!r}: expected one of {', '.join((AUTO, *BACKENDS))}")
+    if name in _OF_TENSORRT:
+        from tgvc.backends.trt.backend import TrtBackend
+
+        return TrtBackend(name, device=device, store=store, on_progress=on_progress)
     if name in _OF_TORCH:
         from tgvc.backends.pytorch.backend import TorchBackend
 
         return TorchBackend(name, threads=threads, device=device)
     from tgvc.backends.ort import OrtBackend
 
-    return OrtBackend(name, threads=threads, device=device)
+    return OrtBackend(name, threads=threads, device=device, store=store)
 
 
 def find_backends() -> Mapping[str, str]:
@@ -131,6 +151,8 @@ def find_backends() -> Mapping[str, str]:
 def _choose_backend(threads: int, device: int) -> Backend:
     reasons = []
     for name in _BY_SPEED:
+        if name in _OF_TORCH and missing_gpu():
+            continue  # on the CPU it is slower than ONNX Runtime, and takes seconds to import
         try:
             backend = load_backend(name, threads=threads, device=device)
         except BackendUnavailableError as fault:

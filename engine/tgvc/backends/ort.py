@@ -5,16 +5,23 @@ from __future__ import annotations
 import base64
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from tgvc.backends.cuda import find_gpu
+from tgvc.backends.engines.store import EngineStore
 from tgvc.backends.ort_net import OnGpu, OrtNet, one_line
+from tgvc.backends.ort_tensorrt import PROVIDER, EngineCache, missing_tensorrt, provider_options
 from tgvc.backends.places import HOST
 from tgvc.backends.spec import NetRecord, tensor_faults
 from tgvc.errors import BackendError, BackendUnavailableError, BundleError
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_PROVIDERS = {"onnxruntime": (_CPU,), "onnxruntime-cuda": (_CUDA, _CPU)}  # the first computes, the others help
+_PROVIDERS = {  # the first computes, the others help
+    "onnxruntime": (_CPU,),
+    "onnxruntime-cuda": (_CUDA, _CPU),
+    "onnxruntime-tensorrt": (PROVIDER, _CUDA, _CPU),
+}
 # y = Identity(x), float32 (1,), opset 20: shows which provider a session really gets before any network is loaded
 _PROBE = base64.b64decode(
     "CAoSBHRndmM6OwoQCgF4EgF5IghJZGVudGl0eRIFcHJvYmVaDwoBeBIKCggIARIECgIIAWIPCgF5EgoKCAgBEgQKAggBQgQKABAU"
@@ -26,7 +33,9 @@ _log = logging.getLogger("tgvc.backends")
 class OrtBackend:
     """ONNX Runtime with one execution provider; see `tgvc.backends.base.Backend`."""
 
-    def __init__(self, name: str = "onnxruntime", *, threads: int = 2, device: int = 0) -> None:
+    def __init__(
+        self, name: str = "onnxruntime", *, threads: int = 2, device: int = 0, store: EngineStore | None = None
+    ) -> None:
         """Make sure that the provider of ``name`` computes here.
 
         Raises:
@@ -40,6 +49,7 @@ class OrtBackend:
         self.name, self.version = name, str(onnxruntime.__version__)
         self._runtime, self._threads, self._ordinal, self._asked = onnxruntime, threads, device, _PROVIDERS[name]
         self.device = HOST if self._asked[0] == _CPU else f"cuda:{device}"
+        self._store = store
         if self.device != HOST:
             self._prepare_cuda()
         try:
@@ -55,14 +65,22 @@ class OrtBackend:
             record.verify()
             model = str(record.path)  # the runtime maps the weights beside it into memory
         place = self._make_place()
-        session = self._open_recording(model, place, record.name) if place else self._open(model, None, record.name)
+        guard = None
+        if place is None:
+            session = self._open(model, None, record.name)
+        elif self._asked[0] == _CUDA:
+            session = self._open_recording(model, place, record.name)
+        else:
+            guard = EngineCache(self._store or EngineStore(), record, self.version, place.gpu).open
+            with guard() as folder:
+                session = self._open(model, place, record.name, folder)
         faults = [
             *tensor_faults(_read_tensors(session.get_inputs()), record.inputs),
             *tensor_faults(_read_tensors(session.get_outputs()), record.outputs),
         ]
         if faults:
             raise BundleError(f"{record.path.name}: " + "; ".join(faults))
-        return OrtNet(record, session, self._runtime, self.device, place)
+        return OrtNet(record, session, self._runtime, self.device, place, guard)
 
     def _make_place(self) -> OnGpu | None:
         if self.device == HOST:
@@ -76,11 +94,14 @@ class OrtBackend:
             find_gpu(self._ordinal)
         except BackendUnavailableError as fault:
             faults.append(str(fault))
-        if _CUDA not in self._runtime.get_available_providers():
+        if self._asked[0] not in self._runtime.get_available_providers():
+            way = "CUDA" if self._asked[0] == _CUDA else "TensorRT"
             faults.append(
-                f"this ONNX Runtime {self.version} is built without CUDA; "
+                f"this ONNX Runtime {self.version} is built without {way}; "
                 "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'"
             )
+        elif self._asked[0] == PROVIDER and (fault_of_libraries := missing_tensorrt()):
+            faults.append(fault_of_libraries)
         if faults:
             raise BackendUnavailableError(f"{self.name}: " + "; ".join(faults))
         self._runtime.preload_dlls()  # finds CUDA and cuDNN that came with pip
@@ -98,7 +119,7 @@ class OrtBackend:
             _log.info("%s: runs without CUDA graphs: %s", name, fault)
             return session
 
-    def _open(self, model: bytes | str, place: OnGpu | None, name: str = "probe") -> Any:
+    def _open(self, model: bytes | str, place: OnGpu | None, name: str = "probe", folder: Path | None = None) -> Any:
         """A session that runs on the provider that was asked for, or an error; never on another one."""
         options = self._runtime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = self._threads, 1
@@ -107,7 +128,9 @@ class OrtBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # others need the cores too
         options.log_severity_level = _QUIET
         # the CPU stays for the sums about shapes
-        asked = [_CPU if p == _CPU else (p, self._cuda_options(place)) for p in self._asked]
+        stream = None if place is None else place.stream
+        given = {PROVIDER: provider_options(self._ordinal, stream, folder), _CUDA: self._cuda_options(place), _CPU: {}}
+        asked = [(provider, given[provider]) for provider in self._asked]
         try:
             session = self._runtime.InferenceSession(model, options, providers=asked)
         except Exception as fault:  # the runtime's errors have no common root below this
@@ -117,7 +140,8 @@ class OrtBackend:
         if force[: len(self._asked)] != self._asked:
             raise BackendUnavailableError(
                 f"{self.name}: asked for {self._asked[0]}, in force {', '.join(force)}: a GPU, its driver or a library "
-                "of CUDA or cuDNN is missing; see `tgvc doctor`, and pip install 'onnxruntime-gpu[cuda,cudnn]'"
+                "of CUDA or cuDNN is missing or of another version; see `tgvc doctor`, and "
+                "pip install 'onnxruntime-gpu[cuda,cudnn]'"
             )
         return session
 

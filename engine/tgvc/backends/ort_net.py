@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,7 @@ class OrtNet:
         runtime: the module.
         device: ``cpu`` or ``cuda:N``, where launches want arrays.
         on_gpu: how it computes on a GPU; None on the CPU.
-        on_shapes: called after the first run with other shapes than before.
+        guard: what the first run with other shapes than before happens inside.
     """
 
     capturable = False  # capturing a run of ONNX Runtime in another graph fails with CUDA's error 900
@@ -56,10 +57,10 @@ class OrtNet:
         runtime: Any,
         device: str = HOST,
         on_gpu: OnGpu | None = None,
-        on_shapes: Callable[[], None] | None = None,
+        guard: Callable[[], AbstractContextManager[object]] | None = None,
     ) -> None:
         self.record, self.device = record, device
-        self._session, self._runtime, self._on_gpu, self._on_shapes = session, runtime, on_gpu, on_shapes
+        self._session, self._runtime, self._on_gpu, self._guard = session, runtime, on_gpu, guard
         self._lock = threading.Lock()
         self._kept: dict[str, tuple[npt.NDArray[Any], Any]] = {}  # inputs that stay on the device between calls
         self._bindings: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
@@ -74,13 +75,14 @@ class OrtNet:
             if self.device == HOST:
                 values = self._session.run(names, inputs)
             else:
-                with self._lock:
+                with self._lock, self._guarded(lengths):
                     values = self.run_bound(names, inputs, *self._kind)
+        except BackendError:
+            raise
         except Exception as fault:  # the runtime's errors have no common root below this
             raise BackendError(f"{self.record.name} failed: {one_line(fault)}") from fault
         outputs = dict(zip(names, values, strict=True))
         check_outputs(self.record, lengths, outputs)
-        self._note_shapes(lengths)
         return outputs
 
     def launch(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any], stream: int) -> None:
@@ -91,7 +93,7 @@ class OrtNet:
             if place is None:
                 self._session.run_with_iobinding(self._bind(launch), self._options(None))
             else:
-                with self._lock:
+                with self._lock, self._guarded(launch.lengths):
                     binding, options = self._find_binding(launch, place)
                     place.gpu.order(stream, place.stream, place.event)
                     self._session.run_with_iobinding(binding, options)
@@ -100,7 +102,6 @@ class OrtNet:
             raise
         except Exception as fault:  # the runtime's errors have no common root below this
             raise BackendError(f"{self.record.name} failed: {one_line(fault)}") from fault
-        self._note_shapes(launch.lengths)
 
     def run_bound(
         self, names: Sequence[str], inputs: Mapping[str, npt.NDArray[Any]], kind: str, ordinal: int
@@ -170,12 +171,15 @@ class OrtNet:
                 options.add_run_config_entry("gpu_graph_id", str(graph))
         return options
 
-    def _note_shapes(self, lengths: Mapping[str, int]) -> None:
+    @contextmanager
+    def _guarded(self, lengths: Mapping[str, int]) -> Iterator[None]:
         shapes = tuple(sorted(lengths.items()))
-        if shapes not in self._seen:
-            self._seen.add(shapes)
-            if self._on_shapes is not None:
-                self._on_shapes()
+        if self._guard is None or shapes in self._seen:
+            yield
+            return
+        with self._guard():
+            yield
+        self._seen.add(shapes)
 
 
 def one_line(fault: BaseException) -> str:

@@ -20,7 +20,7 @@ from tgvc.backends.pytorch.weights import Weights
 from tgvc.backends.spec import NetRecord, check_inputs, check_outputs
 from tgvc.errors import BackendError
 
-_MOST_PLANS = 16  # sets of shapes that are kept ready
+_MOST_PLANS = 16  # sets of shapes that are kept ready for `run`
 _Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -125,9 +125,10 @@ class TorchNet:
                     raise BackendError(f"{self.record.name} does not fit {list(shapes)}: {why}") from fault
                 run = torch.compile(plan.module, dynamic=False, fullgraph=True) if self._compiled else plan.module
                 self._plans[shapes] = plan, run
-                if len(self._plans) > _MOST_PLANS:
-                    old, _ = self._plans.popitem(last=False)
-                    self._pools = {key: pool for key, pool in self._pools.items() if key[0] != old}
+                launched = {key for key, _ in self._pools}  # which a recorded graph may refer to: they stay
+                spare = [key for key in self._plans if key not in launched]
+                if len(spare) > _MOST_PLANS:
+                    del self._plans[spare[0]]
             self._plans.move_to_end(shapes)
             return self._plans[shapes][1]
 

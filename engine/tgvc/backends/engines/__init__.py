@@ -1,0 +1,1 @@
+"""Engines that were built for one GPU: kept, signed, and never loaded from anybody else."""

@@ -1,0 +1,254 @@
+"""The engine store: plans and caches by what they were made of and for, each with a signed manifest.
+
+An entry is a folder of files and a manifest beside it. The manifest is written last and in one step, so that an entry
+is there whole or not at all. Its signature is checked before a byte of the files goes anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tgvc.backends.engines.locking import locked
+from tgvc.backends.engines.signing import SigningKey
+from tgvc.backends.spec import hash_file
+from tgvc.errors import BackendError
+
+FORMAT = "tgvc-engine 1"
+CAPACITY = 32 << 30  # bytes that are kept at most
+_MOST_TEXT = 1 << 20
+_BY_OTHERS = 0o022
+_log = logging.getLogger("tgvc.backends")
+About = Mapping[str, Any]
+
+
+def engine_folder() -> Path:
+    """Where engines are kept: ``tgvc/engines`` in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "tgvc" / "engines"
+
+
+def key_of(about: About) -> str:
+    """First 32 digits of the SHA-256 of what an entry was made of and for."""
+    return hashlib.sha256(_plain(about)).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of an entry: its key, what it was made of and for, its bytes, when it was last used (Unix time, s).
+
+    ``fault``: why it would be refused; empty if it would not, as far as its manifest tells.
+    """
+
+    key: str
+    about: About
+    size: int
+    used: float
+    fault: str = ""
+
+
+class EngineStore:
+    """A folder of entries.
+
+    Args:
+        folder: `engine_folder` by default; made at the first write.
+        key: that signs; the user's by default, made when it is first needed.
+        capacity: bytes that are kept; what was not used for longest goes first.
+    """
+
+    def __init__(self, folder: Path | None = None, key: SigningKey | None = None, capacity: int = CAPACITY) -> None:
+        self.folder, self.capacity, self._key = folder or engine_folder(), capacity, key
+
+    @property
+    def key(self) -> SigningKey:
+        """That signs and checks."""
+        if self._key is None:
+            self._key = SigningKey()
+        return self._key
+
+    def lock(self, about: About) -> AbstractContextManager[None]:
+        """Nobody else builds or writes the same entry meanwhile."""
+        return locked(self.folder / "locks" / f"{key_of(about)}.lock", str(about.get("net", "engine")))
+
+    def read(self, about: About) -> bytes | None:
+        """The content of an entry of one file; None if there is none.
+
+        Raises:
+            BackendError: the entry is unsigned, signed by another key, or changed; or the folder is open to others.
+        """
+        key = key_of(about)
+        if not self._manifest(key).is_file():
+            return None
+        for last in (False, True):  # between two looks another process may have replaced the entry
+            name, told = next(iter(self._open(key)["files"].items()), ("", {"size": 0}))
+            try:
+                data: bytes = (self._files(key) / name).read_bytes()
+                break
+            except OSError as fault:
+                if last:
+                    raise self._refuse(key, f"{name}: {fault.strerror or fault}") from fault
+        if len(data) != told["size"] or hashlib.sha256(data).hexdigest() != told["sha256"]:
+            raise self._refuse(key, "its content changed after it was signed")
+        os.utime(self._manifest(key))
+        return data
+
+    def write(self, about: About, data: bytes) -> Entry:
+        """Keep an entry of one file, whole or not at all; entries that were not used for longest make room."""
+        key = key_of(about)
+        folder = self._make(self._files(key))
+        name = f"{hashlib.sha256(data).hexdigest()[:16]}.bin"
+        _write_whole(folder / name, data)
+        self._sign(key, about, [name])
+        for path in folder.iterdir():
+            if path.name != name:
+                path.unlink(missing_ok=True)
+        self.shrink(self.capacity, keep=key)
+        return self._describe(key)
+
+    def open_folder(self, about: About) -> Path:
+        """The folder of an entry whose files a runtime writes itself; what is in it was checked. Hold its lock.
+
+        Files without any manifest are what a process left that ended before it could sign: they are dropped.
+
+        Raises:
+            BackendError: a file is not signed, or changed.
+        """
+        key = key_of(about)
+        folder = self._make(self._files(key))
+        if not self._manifest(key).is_file():
+            for path in folder.iterdir():
+                _log.warning("engine %s: %s was never signed and is dropped", key, path.name)
+                path.unlink()
+            return folder
+        told = self._open(key)["files"]
+        for path in sorted(folder.iterdir()):
+            if path.name not in told or told[path.name]["sha256"] != hash_file(path):
+                raise self._refuse(key, f"{path.name} is not what was signed")
+        return folder
+
+    def seal_folder(self, about: About) -> None:
+        """Sign what a runtime has written into the folder of an entry. Hold its lock."""
+        key = key_of(about)
+        self._sign(key, about, sorted(path.name for path in self._files(key).iterdir()))
+        self.shrink(self.capacity, keep=key)
+
+    def entries(self) -> Iterator[Entry]:
+        """All of them, those that would be refused too; what was used last comes first."""
+        found = [self._describe(path.stem) for path in self.folder.glob("*.json")]
+        yield from sorted(found, key=lambda entry: -entry.used)
+
+    def shrink(self, most: int, keep: str = "") -> list[Entry]:
+        """Drop what was not used for longest until no more than ``most`` bytes are left; ``keep``: a key that stays."""
+        dropped, size = [], 0
+        for entry in self.entries():
+            size += entry.size
+            if size > most and entry.key != keep:
+                self.drop(entry.key)
+                dropped.append(entry)
+                size -= entry.size
+        return dropped
+
+    def drop(self, key: str) -> None:
+        """Remove an entry: its manifest first, so that it is gone at once."""
+        self._manifest(key).unlink(missing_ok=True)
+        shutil.rmtree(self._files(key), ignore_errors=True)
+
+    def drop_leftovers(self) -> int:
+        """Remove folders without a manifest, and parts of files; how many there were."""
+        left = [path for path in self.folder.glob("*.d") if not self._manifest(path.stem).exists()]
+        for path in left:
+            shutil.rmtree(path, ignore_errors=True)
+        parts = list(self.folder.rglob("*.part"))
+        for path in parts:
+            path.unlink(missing_ok=True)
+        return len(left) + len(parts)
+
+    def _manifest(self, key: str) -> Path:
+        return self.folder / f"{key}.json"
+
+    def _files(self, key: str) -> Path:
+        return self.folder / f"{key}.d"
+
+    def _make(self, folder: Path) -> Path:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._check_folder()
+        folder.mkdir(mode=0o700, exist_ok=True)
+        return folder
+
+    def _check_folder(self) -> None:
+        if os.name == "posix" and self.folder.stat().st_mode & _BY_OTHERS:
+            raise BackendError(f"engines {self.folder}: others may write there: chmod go-w, or give another folder")
+
+    def _sign(self, key: str, about: About, names: list[str]) -> None:
+        paths = {name: self._files(key) / name for name in names}
+        files = {name: {"size": path.stat().st_size, "sha256": hash_file(path)} for name, path in paths.items()}
+        told = {"format": FORMAT, "about": dict(about), "files": files}
+        text = json.dumps(told | {"signature": self.key.sign(_plain(told))}, indent=1) + "\n"
+        _write_whole(self._manifest(key), text.encode())
+
+    def _open(self, key: str) -> dict[str, Any]:
+        """The manifest of an entry, whose signature was found right."""
+        self._check_folder()
+        told, fault = self._parse(key)
+        if fault:
+            raise self._refuse(key, fault)
+        return told
+
+    def _parse(self, key: str) -> tuple[dict[str, Any], str]:
+        try:
+            with self._manifest(key).open("rb") as file:
+                told = json.loads(file.read(_MOST_TEXT))
+        except (OSError, ValueError) as fault:
+            return {}, f"its manifest cannot be read ({' '.join(str(fault).split())})"
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            return {}, f"its manifest is not of the format {FORMAT}"
+        signature = told.pop("signature", None)
+        if signature is None:
+            return told, "it is not signed"
+        if not self.key.signed(_plain(told), signature):
+            return told, f"it is not signed with {self.key.path}: it comes from elsewhere, or was changed"
+        if key_of(told["about"]) != key:
+            return told, "it is the entry of another key"
+        return told, ""
+
+    def _refuse(self, key: str, why: str) -> BackendError:
+        return BackendError(f"engine {self._manifest(key)}: refused: {why}; `tgvc engines clean` removes it")
+
+    def _describe(self, key: str) -> Entry:
+        told, fault = self._parse(key)
+        files = self._files(key)
+        sizes = [path.stat().st_size for path in files.iterdir()] if files.is_dir() else []
+        about = told.get("about") if isinstance(told.get("about"), dict) else {}
+        try:
+            used = self._manifest(key).stat().st_mtime
+        except OSError:
+            used = 0.0
+        return Entry(key, about or {}, sum(sizes), used, fault)
+
+
+def _plain(value: About) -> bytes:
+    """One text for one value, whatever the order of its keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Beside, then renamed."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
