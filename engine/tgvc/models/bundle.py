@@ -26,7 +26,7 @@ from tgvc.models.manifest import (
 )
 
 __all__ = ["EMBEDDED", "ModelBundle", "bundle_folder", "hash_file", "load_bundle", "write_manifest"]
-EMBEDDED = ("nano", "human-nano")
+EMBEDDED = ("nano",)
 DATA_ENDING = ".data"  # of the file beside an ONNX file that holds its weights
 
 
