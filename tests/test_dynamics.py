@@ -17,6 +17,7 @@ from tgvc.bitstream.container import Reader
 from tgvc.bitstream.motion import anchor_points
 from tgvc.config import EncoderConfig
 from tgvc.encoder import Encoder
+from tgvc.errors import ConfigError
 from tgvc.planning.dynamics import DynamicsPlanner, KeyView
 from tgvc.planning.group import Task
 from tgvc.planning.plan import GroupPlan
@@ -107,6 +108,12 @@ def test_a_group_may_end_without_a_key_picture_and_is_decoded_as_it_was_planned(
         assert describe_stream(stream)["groups"][0]["loopable"], "the swing ends where it begins"
     shown = [frame.picture for frame in tgvc.decode_frames(tmp_path / "clip.tgvc")]
     assert np.array_equal(shown, plans[0].reconstruction)
+    preview = [frame.picture for frame in tgvc.decode_frames(tmp_path / "clip.tgvc", spread="nearest")]
+    assert len(preview) == FRAMES
+    assert np.array_equal(preview[0], shown[0])
+    assert not np.array_equal(preview, shown)
+    with pytest.raises(ConfigError, match=r"spread='nearest': expected generator=warp beside it: latent"):
+        tgvc.decode_frames(tmp_path / "clip.tgvc", spread="nearest", generator="latent")
 
 
 def test_half_a_swing_does_not_come_back() -> None:

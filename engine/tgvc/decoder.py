@@ -253,15 +253,20 @@ def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) 
     """
     networks = networks or open_networks(config)
     if config.generator in (None, HUMAN):
-        tracks = None if config.generator else WarpGroups(config.threads)
+        tracks = None if config.generator else make_warp(config)
         return GroupsByKind(config.generator, tracks, make_human(config, networks))
     return GroupsByKind(config.generator, _make_painter(config, networks), None)
+
+
+def make_warp(config: DecoderConfig) -> WarpGroups:
+    """The generator without networks."""
+    return WarpGroups(config.threads, "nearest" if config.spread == "nearest" else "shepard")
 
 
 def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> GroupGenerator:
     """What paints motion of trajectories."""
     if networks is None:
-        return WarpGroups(config.threads)
+        return make_warp(config)
     bundle, backend = networks
     from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
