@@ -389,6 +389,6 @@ def test_a_unet_made_for_one_run_is_called_twice(batch: int | str, tmp_path: Pat
 
 
 def test_facts_say_what_ran() -> None:
-    told = {"generator": "latent", "steps": 3, "paint": "all", "device": "cpu", "bundle": "known 1"}
+    told = {"generator": "latent", "steps": 3, "paint": "all", "device": "cpu", "bundle": "known 1", "solver": "ddim"}
     assert generator(KnownNetworks()).facts == told
     assert CONSTANTS.window == 16

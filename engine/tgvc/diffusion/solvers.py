@@ -29,12 +29,17 @@ class Plan:
     cfg_stop: float = 1.0
 
     @property
+    def cfg_range(self) -> tuple[float, float]:
+        """``cfg_start, cfg_stop``."""
+        return self.cfg_start, self.cfg_stop
+
+    @property
     def label(self) -> str:
         """In a few words, for reports."""
         words = [self.solver]
         if self.spacing != "uniform_trailing":
             words.append(self.spacing)
-        if (self.cfg_start, self.cfg_stop) != (0.0, 1.0):
+        if self.cfg_range != (0.0, 1.0):
             words.append(f"cfg {self.cfg_start:g}..{self.cfg_stop:g}")
         return ", ".join(words)
 

@@ -30,9 +30,9 @@ class Request:
     the stream stands still.
     """
 
-    def __init__(self, board: Board, stream: Stream, owner: object, facts: dict[str, Any]) -> None:
+    def __init__(self, board: Board, stream: Stream, owner: object) -> None:
         self._board, self._stream = board, stream
-        self._owner, self._facts = owner, facts  # the session lives as long as one of its requests
+        self._owner = owner  # the session lives as long as one of its requests
         self._gone = weakref.finalize(self, board.drop, stream)
         self._gone.atexit = False
 
@@ -100,7 +100,7 @@ class Request:
             VideoError: the target cannot be written.
             TgvcError: as `frame`; nothing is left of the target.
         """
-        info, config, report = self.info(), self._stream.decoder.config, DecodeReport(**self._facts)
+        info, config, report = self.info(), self._stream.decoder.config, DecodeReport()
         report.width, report.height, report.fps = info.width, info.height, float(info.fps)
         size = (info.source_width, info.source_height) if config.restore_size else None
         with VideoWriter(target, info, size=size) as writer:
@@ -110,6 +110,8 @@ class Request:
                 report.frames += 1
             if report.frames == 0:
                 raise ConfigError(f"start={config.start}, end={config.end}: no frame lies in this range")
+        for name, fact in self._stream.decoder.facts.items():
+            setattr(report, name, fact)
         stats = self.stats
         report.seconds, report.stages = stats.seconds, dict(stats.stages)
         return report
@@ -194,8 +196,8 @@ class Request:
 class LiveRequest(Request):
     """A request whose bytes are pushed piece by piece; made by `tgvc.DecodeSession.open`."""
 
-    def __init__(self, board: Board, stream: Stream, owner: object, facts: dict[str, Any], pipe: ByteFeed) -> None:
-        super().__init__(board, stream, owner, facts)
+    def __init__(self, board: Board, stream: Stream, owner: object, pipe: ByteFeed) -> None:
+        super().__init__(board, stream, owner)
         self._pipe = pipe
 
     def feed(self, data: bytes, timeout: float | None = None) -> None:

@@ -93,7 +93,7 @@ class DecodeSession:
         """
         stream = self._make(source, start, end, priority, timeout)
         self._board.submit(stream, patience)
-        return Request(self._board, stream, self, self._decoder.facts)
+        return Request(self._board, stream, self)
 
     def open(
         self,
@@ -108,7 +108,7 @@ class DecodeSession:
         pipe = ByteFeed(self._board.lock)
         stream = self._make(pipe, start, end, priority, timeout)
         self._board.submit(stream, patience)
-        return LiveRequest(self._board, stream, self, self._decoder.facts, pipe)
+        return LiveRequest(self._board, stream, self, pipe)
 
     @property
     def stats(self) -> SessionStats:

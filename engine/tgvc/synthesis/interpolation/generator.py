@@ -17,6 +17,7 @@ from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Course
 from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import Schedule, make_schedule
+from tgvc.diffusion.solvers import DEFAULT, Plan
 from tgvc.models.interpolation import InterpolationCalls, Tokens, queued_decoder, queued_unet
 from tgvc.models.rgb import to_rgb
 from tgvc.overlap import StageClock
@@ -42,7 +43,7 @@ class InterpolationOptions:
     ``steps``: of denoising. ``eta``: share of fresh noise in every step. ``scale``: of the guidance without a
     classifier, 1 = none. ``rescale``: of its result, 0..1. ``fs``: frame rate that the UNet is told, smaller = more
     motion. ``guidance``: strength of the trajectories' pull, 0 = none. ``parity``: as published, with its faults; the
-    strength has no part in it then, but 0 is still none.
+    strength has no part in it then, but 0 is still none. ``plan``: solver, where its steps lie, which are guided.
     """
 
     steps: int
@@ -52,6 +53,7 @@ class InterpolationOptions:
     fs: int = 5
     guidance: float = STRENGTH
     parity: bool = False
+    plan: Plan = DEFAULT
 
 
 class _Lane:
@@ -69,6 +71,7 @@ class _Lane:
             scale=options.scale,
             rescale=options.rescale,
             cell_px=constants.cell_px,
+            plan=options.plan,
             parity=options.parity,
         )
         pictures = Scratch(device, device.make_stream())
@@ -100,6 +103,7 @@ class InterpolationGenerator:
         self._conditioner = Conditioner(calls, prompts, options.fs, guided=options.scale != 1.0)
         schedule = make_schedule(
             options.steps,
+            spacing=options.plan.spacing,
             name=constants.schedule,
             train_steps=constants.train_steps,
             eta=options.eta,
@@ -113,8 +117,14 @@ class InterpolationGenerator:
     @property
     def facts(self) -> dict[str, Any]:
         """See `tgvc.synthesis.group.GroupGenerator.facts`."""
-        told = {"generator": "latent", "steps": self._options.steps, "paint": "all", "device": self._device.name}
-        return told | self._facts
+        return {
+            "generator": "latent",
+            "steps": self._options.steps,
+            "solver": self._options.plan.label,
+            "paint": "all",
+            "device": self._device.name,
+            **self._facts,
+        }
 
     def render_group(
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None

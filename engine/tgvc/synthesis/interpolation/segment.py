@@ -13,7 +13,8 @@ from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Course, Guidance
 from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import Schedule
-from tgvc.diffusion.steps import ddim_steps, opening_step
+from tgvc.diffusion.solvers import DEFAULT, Plan, plan_steps
+from tgvc.diffusion.steps import opening_step
 from tgvc.models.queued import QueuedNet
 from tgvc.synthesis.interpolation.conditioning import Condition
 from tgvc.synthesis.interpolation.stages import Stage
@@ -60,6 +61,7 @@ class SegmentSampler:
         scale: of the guidance without a classifier.
         rescale: of its result, 0..1.
         cell_px: width and height of a latent cell.
+        plan: solver, and which steps are guided without a classifier.
         parity: as published: stages share no frame but one, compare with what is still noise, and end on noise.
     """
 
@@ -72,11 +74,12 @@ class SegmentSampler:
         scale: float,
         rescale: float,
         cell_px: int,
+        plan: Plan = DEFAULT,
         parity: bool,
     ) -> None:
         self._scratch, self._schedule, self._cell_px, self._parity = scratch, schedule, cell_px, parity
         self._loop = Loop(net, scratch, scale=scale, rescale=rescale)
-        self._opening, self._steps = opening_step(schedule), ddim_steps(schedule, noisy=parity)
+        self._opening, self._steps = opening_step(schedule), plan_steps(schedule, plan, noisy=parity)
 
     def sample(
         self, segment: Segment, condition: Condition, noise: NoiseSource, progress: Progress

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from tgvc.backends.base import Backend
 from tgvc.config import OF_INTERPOLATION, OF_RESIDUAL, DecoderConfig
+from tgvc.diffusion.solvers import DDIM, DEFAULT
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.clip_text import Vocabulary, tokenise_prompts
 from tgvc.models.constants import INTERPOLATION, RESIDUAL
 from tgvc.models.contract import VOCABULARY
 from tgvc.models.interpolation import InterpolationNetworks, Tokens
+from tgvc.synthesis.fast import choose_plan
 from tgvc.synthesis.interpolation.generator import STRENGTH, InterpolationGenerator, InterpolationOptions
 
 
@@ -19,7 +21,8 @@ def check_kind(config: DecoderConfig, bundle: ModelBundle) -> None:
     Raises:
         ConfigError: names the option and the kind that it belongs to.
     """
-    foreign, kind = OF_INTERPOLATION, INTERPOLATION
+    foreign: tuple[str, ...] = OF_INTERPOLATION
+    kind = INTERPOLATION
     if bundle.kind == INTERPOLATION:
         foreign, kind = OF_RESIDUAL, RESIDUAL
     for name in foreign:
@@ -43,15 +46,24 @@ def make_interpolation(config: DecoderConfig, bundle: ModelBundle, backend: Back
         raise ConfigError(
             f"guidance={config.guidance}: expected 0 or nothing with parity=reference, whose pull is fixed"
         )
+    plan = choose_plan(config)
+    if parity and plan != DEFAULT:
+        raise ConfigError(f"solver={plan.label}: expected {DEFAULT.label} with parity=reference, which is as published")
+    noisy = constants.eta if plan.solver == DDIM else 0.0  # other solvers add no noise; one asked for is refused
     options = InterpolationOptions(
         steps=int(config.steps or constants.steps),
-        eta=constants.eta if config.eta is None else config.eta,
+        eta=noisy if config.eta is None else config.eta,
         scale=constants.scale if config.cfg is None else config.cfg,
         rescale=constants.rescale if config.rescale is None else config.rescale,
         fs=int(config.fs or constants.fs),
         guidance=STRENGTH if config.guidance is None else config.guidance,
         parity=parity,
+        plan=plan,
     )
+    if plan.cfg_range != DEFAULT.cfg_range and options.scale == 1.0:
+        raise ConfigError(
+            f"cfg_start, cfg_stop={plan.cfg_range}: expected cfg other than 1, which is no guidance at all"
+        )
     facts = {
         "bundle": bundle.label,
         "backend": f"{backend.name} {backend.version}",
