@@ -77,9 +77,11 @@ def make_record() -> dict[str, Any]:
                 },
             }
         },
+        "failed_clips": {"lost": "is no <video>"},
+        "sets": [{"system": "warp", "rate": 0.003, "frames": 96, "scores": {"fid": 61.25}}],
         "ablations": [
-            {"name": "segments", "variant": "fixed", "scores": {"psnr_y": 29.5}},
-            {"name": "segments", "variant": "adaptive", "scores": {"psnr_y": 30.25}},
+            {"title": "segments", "variant": "fixed", "scores": {"psnr_y": 29.5}},
+            {"title": "segments", "variant": "adaptive", "scores": {"psnr_y": 30.25}},
         ],
     }
 

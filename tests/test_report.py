@@ -261,7 +261,7 @@ def test_markdown_and_json_hold_the_pages_numbers(tmp_path: Path) -> None:
     sample = write_sample(tmp_path, videos=False)
     page = write_report(sample.path, tmp_path / "eval.html")
     assert sample.path.read_text() == json.dumps(sample.record)  # the record beside the page is untouched
-    content = json.loads(page.with_suffix(".report.json").read_text())
+    content = json.loads(page.with_suffix(".numbers.json").read_text())
     embedded = re.search(r'id="record">(.*?)</script>', page.read_text())
     assert embedded
     shown = json.loads(embedded[1])
@@ -273,6 +273,8 @@ def test_markdown_and_json_hold_the_pages_numbers(tmp_path: Path) -> None:
     assert "failed: no stream &lt;b>so small&lt;/b>" in text
     assert "| ours | -20.5 (-25.0 to -16.0) |" in text
     assert "Published: T-GVC, 512x320" in text
+    assert "| ours | 0.003 | 96 | 61.25 |" in text
+    assert "| segments | adaptive | 30.25 |" in text
     assert "<script" not in text
     lame = next(p for p in content["means"]["psnr_y"] if not p["whole"])
     assert f"({lame['value']:.2f}, 2 clips)" in text
@@ -283,7 +285,7 @@ def test_the_command_writes_beside_the_record_and_overwrites_only_if_told(tmp_pa
     run = CliRunner()
     done = run.invoke(report, [str(tmp_path / "eval.json")], catch_exceptions=False)
     assert done.exit_code == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.html", "eval.json", "eval.md", "eval.report.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["eval.html", "eval.json", "eval.md", "eval.numbers.json"]
     again = run.invoke(report, [str(tmp_path / "eval.json")])
     assert isinstance(again.exception, ConfigError)
     assert "exists; give -y" in str(again.exception)

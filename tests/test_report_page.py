@@ -139,6 +139,13 @@ def test_bars_share_a_streams_bytes_among_its_layers(tab: Tab, sample: Sample) -
         assert shares == pytest.approx([v / sum(layers.values()) for v in layers.values()], abs=1e-4)
 
 
+def test_what_only_all_frames_together_have_stands_by_itself(tab: Tab) -> None:
+    assert collect(tab, "#sets tbody tr", "[...n.children].map((c) => c.textContent)") == [
+        ["ours", "0.003", "96", "61.25"]
+    ]
+    assert "is no <video>" in first(tab, "#method")
+
+
 def test_ablations_are_tables_of_what_the_record_says(tab: Tab) -> None:
     assert collect(tab, "#ablations h3") == ["segments"]
     assert collect(tab, "#ablations tbody tr", "[...n.children].map((c) => c.textContent)") == [

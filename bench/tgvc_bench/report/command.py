@@ -49,7 +49,7 @@ def report(
         if path is not None and path.exists() and not overwrite:
             raise ConfigError(f"{path}: exists; give -y to overwrite it, or another name with -o")
     write_report(record, page, media, embedded_bytes=round(embedded_mb * 1e6))
-    written = [page, page.with_suffix(".md"), page.with_suffix(".report.json")]
+    written = [page, page.with_suffix(".md"), page.with_suffix(".numbers.json")]
     if picture is not None:
         from tgvc_bench.report.browser import draw_page
 

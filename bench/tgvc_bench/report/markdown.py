@@ -13,7 +13,9 @@ Content = Mapping[str, Any]
 def format_report(content: Content) -> str:
     """The report: means at every rate, BD-rates, every clip, bits by layer, published numbers and differences."""
     parts = [f"# {_plain(content['title'])}", f"`{_plain(content['command']).replace('`', '')}`", *_means(content)]
-    parts += [*_bd_rates(content), *_clips(content), *_layers(content), *_published(content)]
+    parts += [*_bd_rates(content), *_rows("All frames of all clips together", content, content["sets"])]
+    parts += [*_clips(content), *_layers(content), *_rows("Ablations", content, content["ablations"])]
+    parts += [*_published(content)]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -109,6 +111,22 @@ def _layers(content: Content) -> Iterator[str]:
         yield _row([*cells, *(f"{entry['layers'].get(layer) or 0:,}" for layer in content["layers"])])
 
 
+def _rows(title: str, content: Content, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Rows of any names as a table."""
+    if not rows:
+        return
+    flat = [{**{k: v for k, v in row.items() if k != "scores"}, **row.get("scores", {})} for row in rows]
+    columns = list(dict.fromkeys(key for row in flat for key in row))
+    yield f"\n## {title}\n"
+    yield _row([_plain(c).replace("_", " ") for c in columns])
+    yield "|" + "---|" * len(columns)
+    for row in flat:
+        values = [row.get(c) for c in columns]
+        yield _row(
+            ["–" if v is None else f"{v:g}" if isinstance(v, float) else _plain(_title(content, v)) for v in values]
+        )
+
+
 def _published(content: Content) -> Iterator[str]:
     for document in content["published"]:
         metrics = document["metrics"]
@@ -128,8 +146,8 @@ def _is_of(point: Mapping[str, Any], size: str, rate: float) -> bool:
     return bool(point["size"] == size and point["rate"] == rate)
 
 
-def _title(content: Content, system: str) -> str:
-    return next((str(s["title"]) for s in content["systems"] if s["id"] == system), system)
+def _title(content: Content, system: Any) -> str:
+    return next((str(s["title"]) for s in content["systems"] if s["id"] == system), str(system))
 
 
 def _arrow(metric: Mapping[str, Any]) -> str:

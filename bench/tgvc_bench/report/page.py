@@ -27,7 +27,7 @@ SCRIPTS = (  # one scope; each uses what stands before it
 def write_report(
     record_path: Path, output_html: Path, media: Path | None = None, *, embedded_bytes: int = EMBEDDED_BYTES
 ) -> Path:
-    """Write the page of a record, and beside it ``NAME.md`` and ``NAME.report.json``.
+    """Write the page of a record, and beside it ``NAME.md`` and ``NAME.numbers.json``.
 
     Args:
         record_path: JSON file of `tgvc eval`.
@@ -57,7 +57,7 @@ def write_report(
     }
     _write_text(output_html, assemble(shown, payloads))
     _write_text(output_html.with_suffix(".md"), format_report(content))
-    write_record(output_html.with_suffix(".report.json"), content)
+    write_record(output_html.with_suffix(".numbers.json"), content)
     return output_html
 
 

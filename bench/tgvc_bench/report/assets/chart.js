@@ -49,7 +49,7 @@ const path = (points, x, y) => points.map((p, n) => `${n ? "L" : "M"}${x(p.x).to
 
 function drawAxes(svg, spec, x, y, width, height, edge) {
   const bottom = height - edge.bottom, inner = width - edge.right - edge.left;
-  const ticks = niceTicks(y.invert(bottom), y.invert(edge.top), Math.max(3, Math.round((bottom - edge.top) / 52)));
+  const ticks = niceTicks(y.invert(bottom), y.invert(edge.top), Math.max(4, Math.round((bottom - edge.top) / 52)));
   const digits = tickDigits(ticks);
   for (const t of ticks) {
     svg.append(draw("line", { class: "grid", x1: edge.left, x2: width - edge.right, y1: y(t), y2: y(t) }));

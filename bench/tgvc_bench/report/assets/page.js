@@ -14,12 +14,22 @@ function buildHead() {
   ].join(" · ");
 }
 
+/** FID and the like: of all frames of all clips at once, so no clip has them. */
+function buildSets(section) {
+  if (!data.sets.length) return section.remove();
+  const keys = [...new Set(data.sets.flatMap((row) => Object.keys(row.scores)))];
+  const head = ["system", "asked bpp", "frames", ...keys].map((text, n) => el("th", { scope: "col", class: n ? null : "text", text: metrics.get(text)?.title ?? text.replace(/^[fk]id$/, (t) => t.toUpperCase()) }));
+  const body = data.sets.map((row) => el("tr", {}, el("th", { scope: "row", class: "text" }, badge(systems.get(row.system)), systems.get(row.system).title),
+    el("td", { text: String(row.rate) }), el("td", { text: whole(row.frames) }), ...keys.map((k) => el("td", { text: row.scores[k] === undefined ? "–" : minus(String(+row.scores[k].toPrecision(5))) }))));
+  section.append(scroller("All frames together", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))));
+}
+
 function buildAblations(section) {
-  const groups = Map.groupBy(data.ablations, (row) => row.name ?? "");
+  const groups = Map.groupBy(data.ablations, (row) => row.title ?? "");
   if (!groups.size) return section.remove();
-  const show = (value) => (typeof value === "number" ? minus(String(+value.toPrecision(5))) : value ?? "–");
+  const show = (value) => (typeof value === "number" ? minus(String(+value.toPrecision(5))) : systems.get(value)?.title ?? value ?? "–");
   for (const [name, rows] of groups) {
-    const columns = [...new Set(rows.flatMap(Object.keys))].filter((key) => key !== "name");
+    const columns = [...new Set(rows.flatMap(Object.keys))].filter((key) => key !== "title");
     const kind = (row, key) => (typeof row[key] === "string" ? "text" : null);
     const head = columns.map((key) => el("th", { scope: "col", class: kind(rows[0], key), text: metrics.get(key)?.title ?? key.replaceAll("_", " ") }));
     const body = rows.map((row) => el("tr", {}, ...columns.map((key) => el("td", { class: kind(row, key), text: show(row[key]) }))));
@@ -37,8 +47,10 @@ function buildMethod(section) {
     el("h3", { text: "Metrics" }),
     terms(data.metrics.map((m) => [m.title, `${m.of}; ${betterText(m)}${m.unit ? `; in ${m.unit}` : ""}`])));
   if (data.command) section.append(el("h3", { text: "Command" }), el("pre", { tabindex: "0", "aria-label": "Command" }, el("code", { text: data.command })));
-  const machine = Object.entries(data.machine).map(([k, v]) => [k, v !== null && typeof v === "object" ? Object.entries(v).map(([a, b]) => `${a} ${plain(b)}`).join(", ") : plain(v)]);
-  if (machine.length) section.append(el("h3", { text: "Machine" }), terms(machine));
+  const rows = (values) => Object.entries(values).map(([k, v]) => [k, v !== null && typeof v === "object" ? Object.entries(v).map(([a, b]) => `${a} ${plain(b)}`).join(", ") : plain(v)]);
+  for (const [title, values] of [["Machine", data.machine], ["Weights", data.weights], ["Clips that could not be read", data.failed_clips]]) {
+    if (Object.keys(values).length) section.append(el("h3", { text: title }), terms(rows(values)));
+  }
 }
 
 function buildNav() {
@@ -53,6 +65,7 @@ buildMatrix(byId("matrix"));
 buildStage(byId("player"));
 buildTable(byId("table"));
 buildLayers(byId("layers"));
+buildSets(byId("sets"));
 buildAblations(byId("ablations"));
 buildPublished(byId("published"));
 buildMethod(byId("method"));
