@@ -268,6 +268,7 @@ def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> Group
     if networks is None:
         return make_warp(config)
     bundle, backend = networks
+    from tgvc.devices.base import find_device
     from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
     from tgvc.synthesis.fast import choose_plan
@@ -275,8 +276,9 @@ def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> Group
     from tgvc.synthesis.latent import LatentGenerator, LatentOptions
     from tgvc.synthesis.restored import RestoredKeys
 
+    device = find_device(backend.device)
     if bundle.kind == INTERPOLATION:
-        return make_interpolation(config, bundle, backend)
+        return make_interpolation(config, bundle, backend, device)
     nets = Networks(bundle, backend)
     detail = nets.constants.detail if config.detail is None else config.detail
     options = LatentOptions(
@@ -289,7 +291,7 @@ def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> Group
         moved=config.base != "faded",
         plan=choose_plan(config),
     )
-    painter = LatentGenerator(nets, options)
+    painter = LatentGenerator(nets, options, device)
     return RestoredKeys(painter) if config.paint == "keys" else painter
 
 

@@ -48,6 +48,9 @@ class Stream(Protocol):
     def wait(self, event: Event) -> None:
         """What is queued from now on begins after an event of another stream; the caller does not wait."""
 
+    def synchronize(self) -> None:
+        """Return once everything that was queued is done."""
+
 
 class Graph(Protocol):
     """Work that was recorded once."""
@@ -164,8 +167,20 @@ class Device(Protocol):
     def rgb_to_yuv(self, rgb: Array, matrix: int, stream: Stream) -> Array:
         """I420 uint8 (N, 3H/2, W) of RGB (N, 3, H, W) in -1..1."""
 
-    def synchronize(self) -> None:
-        """Return once everything that was queued is done."""
+
+def find_device(name: str) -> Device:
+    """The device of a name, as `tgvc.backends.base.Backend.device` says it.
+
+    Raises:
+        BackendUnavailableError: a GPU that is not there, or something that is missing for one.
+    """
+    if name == HOST:
+        from tgvc.devices.host import HostDevice
+
+        return HostDevice()
+    from tgvc.devices.cuda import CudaDevice
+
+    return CudaDevice(int(name.partition(":")[2] or 0))
 
 
 def put(device: Device, array: npt.NDArray[Any], stream: Stream) -> Array:

@@ -45,6 +45,9 @@ class HostStream:
     def wait(self, event: Event) -> None:
         """See `tgvc.devices.base.Stream.wait`."""
 
+    def synchronize(self) -> None:
+        """See `tgvc.devices.base.Stream.synchronize`."""
+
 
 class _Arrived:
     def __init__(self, array: npt.NDArray[Any]) -> None:
@@ -143,6 +146,3 @@ class HostDevice:
     def rgb_to_yuv(self, rgb: Array, matrix: int, stream: Stream) -> Array:
         """See `tgvc.devices.base.Device.rgb_to_yuv`."""
         return ops.rgb_to_yuv(rgb, matrix)
-
-    def synchronize(self) -> None:
-        """See `tgvc.devices.base.Device.synchronize`."""

@@ -64,7 +64,13 @@ class _Lane:
     def __init__(self, nets: Networks, device: Device, grain: float) -> None:
         self.scratch = Scratch(device, device.make_stream())
         self.loop = Loop(nets.queued_denoiser(device), self.scratch)
-        self.pictures = PictureQueue(nets.queued_decoder(device), Scratch(device, device.make_stream()), grain)
+        self._shown = Scratch(device, device.make_stream())
+        self.pictures = PictureQueue(nets.queued_decoder(device), self._shown, grain)
+
+    def rest(self) -> None:
+        """Wait until nothing is queued any more."""
+        self.scratch.stream.synchronize()
+        self._shown.stream.synchronize()
 
 
 class LatentGenerator:
@@ -132,7 +138,7 @@ class LatentGenerator:
                     for pictures in pieces:
                         yield from pictures
             finally:
-                self._device.synchronize()  # what is still queued uses memory that goes now
+                lane.rest()  # what is still queued uses memory that goes now
 
     def _denoise(
         self,

@@ -74,8 +74,13 @@ class _Lane:
             plan=options.plan,
             parity=options.parity,
         )
-        pictures = Scratch(device, device.make_stream())
-        self.pictures = RgbQueue(queued_decoder(calls, device), pictures, constants.latent_scale)
+        self._shown = Scratch(device, device.make_stream())
+        self.pictures = RgbQueue(queued_decoder(calls, device), self._shown, constants.latent_scale)
+
+    def rest(self) -> None:
+        """Wait until nothing is queued any more."""
+        self.scratch.stream.synchronize()
+        self._shown.stream.synchronize()
 
 
 class InterpolationGenerator:
@@ -136,6 +141,11 @@ class InterpolationGenerator:
         Raises:
             ConfigError: a segment that the published form cannot make.
         """
+        if group.open:
+            raise ConfigError(
+                "this stream has a group that ends without a key picture, between which and the one before it these "
+                "networks paint; expected one: decode without networks, or with the bundle nano"
+            )
         slots = self._calls.constants.window
         with clock.measure("conditions"):
             plans = [self._plan(group, n, slots) for n in range(len(group.motions))]
@@ -156,7 +166,7 @@ class InterpolationGenerator:
                 while waiting:
                     yield from waiting.popleft()
             finally:
-                self._device.synchronize()  # what is still queued uses memory that goes now
+                lane.rest()  # what is still queued uses memory that goes now
 
     def _plan(self, group: DecodedGroup, index: int, slots: int) -> tuple[Course, list[Stage]] | None:
         """Tracks and runs of a segment; None for one without frames between its keys."""

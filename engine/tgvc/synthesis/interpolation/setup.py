@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tgvc.backends.base import Backend
 from tgvc.config import OF_INTERPOLATION, OF_RESIDUAL, DecoderConfig
+from tgvc.devices.base import Device
 from tgvc.diffusion.solvers import DDIM, DEFAULT
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import ModelBundle
@@ -33,8 +34,10 @@ def check_kind(config: DecoderConfig, bundle: ModelBundle) -> None:
             )
 
 
-def make_interpolation(config: DecoderConfig, bundle: ModelBundle, backend: Backend) -> InterpolationGenerator:
-    """The generator that a configuration asks for; what it does not say is as the bundle says.
+def make_interpolation(
+    config: DecoderConfig, bundle: ModelBundle, backend: Backend, device: Device
+) -> InterpolationGenerator:
+    """The generator that a configuration asks for, on the backend's device; what it does not say is the bundle's.
 
     Raises:
         ConfigError: options that do not fit the bundle or each other.
@@ -69,7 +72,7 @@ def make_interpolation(config: DecoderConfig, bundle: ModelBundle, backend: Back
         "backend": f"{backend.name} {backend.version}",
         "providers": backend.providers,
     }
-    return InterpolationGenerator(nets, options, read_prompts(bundle, config.prompt or ""), facts)
+    return InterpolationGenerator(nets, options, read_prompts(bundle, config.prompt or ""), facts, device)
 
 
 def read_prompts(bundle: ModelBundle, prompt: str) -> Tokens:
