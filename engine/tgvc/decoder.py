@@ -268,15 +268,15 @@ def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> Group
     if networks is None:
         return make_warp(config)
     bundle, backend = networks
-    from tgvc.devices.base import find_device
+    from tgvc.devices.choice import find_device
     from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
-    from tgvc.synthesis.fast import choose_plan
+    from tgvc.synthesis.fast import choose_plan, open_fast_way
     from tgvc.synthesis.interpolation.setup import make_interpolation
     from tgvc.synthesis.latent import LatentGenerator, LatentOptions
     from tgvc.synthesis.restored import RestoredKeys
 
-    device = find_device(backend.device)
+    config, device = open_fast_way(config, bundle), find_device(backend.device)
     if bundle.kind == INTERPOLATION:
         return make_interpolation(config, bundle, backend, device)
     nets = Networks(bundle, backend)

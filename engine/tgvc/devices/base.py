@@ -168,21 +168,6 @@ class Device(Protocol):
         """I420 uint8 (N, 3H/2, W) of RGB (N, 3, H, W) in -1..1."""
 
 
-def find_device(name: str) -> Device:
-    """The device of a name, as `tgvc.backends.base.Backend.device` says it.
-
-    Raises:
-        BackendUnavailableError: a GPU that is not there, or something that is missing for one.
-    """
-    if name == HOST:
-        from tgvc.devices.host import HostDevice
-
-        return HostDevice()
-    from tgvc.devices.cuda import CudaDevice
-
-    return CudaDevice(int(name.partition(":")[2] or 0))
-
-
 def put(device: Device, array: npt.NDArray[Any], stream: Stream) -> Array:
     """An array of the host as the device has it: itself on the host, else a copy."""
     if not device.remote:
