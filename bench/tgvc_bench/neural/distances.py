@@ -27,9 +27,13 @@ def frechet_distance(reference: FloatArray, test: FloatArray) -> float:
     # the trace of the root is the sum of the singular values of the product of both deviations, which has as many sides
     # as there are rows; with more rows than features their triangular factors do as well
     da, db = ((x - x.mean(axis=0)) / np.sqrt(len(x) - 1) for x in (a, b))
-    ra, rb = (np.linalg.qr(d, mode="r") if d.shape[0] > d.shape[1] else d for d in (da, db))
-    roots = np.linalg.svd(ra @ rb.T, compute_uv=False)
+    roots = np.linalg.svd(_shorten(da) @ _shorten(db).T, compute_uv=False)
     return float(shift @ shift + np.sum(da * da) + np.sum(db * db) - 2 * roots.sum())
+
+
+def _shorten(rows: _Float64) -> _Float64:
+    """No more rows than columns, with the same inner products of columns."""
+    return np.asarray(np.linalg.qr(rows, mode="r"), np.float64) if len(rows) > rows.shape[1] else rows
 
 
 def kernel_distance(reference: FloatArray, test: FloatArray) -> float:
