@@ -86,7 +86,7 @@ def tiny_bundle(
     """
     constants = constants or tiny_constants()
     channels = constants.latent_channels
-    contract = residual_contract(channels, constants.cell_px)
+    contract = residual_contract(channels, constants.cell_px, constants.maps)
     folder.mkdir(parents=True, exist_ok=True)
     half = constants.cell_px // 2
     rng = np.random.default_rng(5)

@@ -190,7 +190,7 @@ def buy_as_published(coder: MotionCoder, moving: Moving, edges: FloatArray) -> T
             break
         take(found[:ROUND])
     bits = [coder.cost_bits(moving.motion_of([])), coder.cost_bits(moving.motion_of(chosen))]
-    steps = np.linspace(*bits, len(chosen) + 1)
+    steps = np.linspace(bits[0], bits[1], len(chosen) + 1)
     return TrackLine(moving, tuple(chosen), np.arange(len(chosen), 0, -1, dtype=np.float64), steps)
 
 
@@ -231,4 +231,4 @@ def _around(residual: FloatArray, moving: Moving) -> FloatArray:
     rows, columns = int(moving.cells[:, 1].max()) + 1, int(moving.cells[:, 0].max()) + 1
     padded = np.pad(residual.reshape(rows, columns), 1)
     total = sum(padded[y : y + rows, x : x + columns] for y in range(3) for x in range(3))
-    return np.asarray(total, np.float32).ravel() / 9
+    return np.asarray(total / np.float32(9), np.float32).ravel()
