@@ -41,6 +41,17 @@ def make_group(lengths: Sequence[int], seed: int = 1, number: int = 0) -> Decode
     return DecodedGroup(number, seed, keys, [(still_motion("H"), length) for length in lengths], 0.4)
 
 
+def make_open_group(lengths: Sequence[int], tail: int) -> DecodedGroup:
+    """The same, and ``tail - 1`` more frames that drift away from the last key picture, a trajectory among them."""
+    group, steps = make_group(lengths), np.arange(1, tail, dtype=np.float32)
+    model, tracks = np.zeros((tail - 1, 4, 2), np.float32), np.zeros((1, tail - 1, 2), np.float32)
+    model[:, 0, 0], tracks[0, :, 1] = 0.75 * steps, 0.5 * steps
+    drift = Motion(
+        "G", model, steps * 0, np.float32([[40, 30]]), np.zeros(1, bool), tracks, np.ones((1, tail - 1), bool)
+    )
+    return replace(group, motions=[*group.motions, (drift, tail)])
+
+
 def render(nets: Networks, group: DecodedGroup, **options: Any) -> list[Picture]:
     generator = LatentGenerator(nets, LatentOptions(**({"steps": 2} | options)))
     return list(generator.render_group(group, StageClock()))
@@ -78,6 +89,29 @@ def test_the_denoiser_is_shown_the_key_after_each_frame(tmp_path: Path, std: flo
     want = unpack_planes(nets.decode(keys[after], planes)[0])
     # held frames pass through a difference and a sum; the rest as above
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, want, strict=True)) <= 1
+
+
+@pytest.mark.parametrize(("lengths", "tail"), [((), 2), ((), 20), ((5, 2), 9)])
+@pytest.mark.parametrize("moving", [False, True])
+def test_an_open_end_is_painted_like_the_rest(tmp_path: Path, lengths: Sequence[int], tail: int, moving: bool) -> None:
+    nets, group = make_nets(tmp_path / "b", residual=1.0), make_open_group(lengths, tail)
+    options = {"move_noise": True, "dense": True} if moving else {}
+    got = render(nets, group, **options)
+    conditions = list(group_conditions(group.keys, group.motions, group.fine))
+    assert [c.after for c in conditions[1 - tail :]] == [len(lengths)] * (tail - 1)
+    planes = pack_planes([c.picture for c in conditions])
+    want = unpack_planes(
+        nets.decode(nets.encode(pack_planes(list(group.keys)))[[c.after for c in conditions]], planes)[0]
+    )
+    assert len(got) == group.frames == len(want)
+    assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(got, want, strict=True)) <= 1
+
+
+def test_guidance_at_an_open_end_pulls_towards_the_key_before(tmp_path: Path) -> None:
+    nets, group = make_nets(tmp_path / "b", v_gain=0.5), make_open_group((), 9)
+    free, pulled = (render(nets, group, steps=4, guidance=strength, dense=True) for strength in (0.0, 0.5))
+    assert not np.array_equal(free, pulled)
+    assert np.array_equal(free[-1], pulled[-1]), "where a path ends there would be a key picture"
 
 
 @pytest.mark.parametrize("guidance", [0.0, 1.0])
@@ -335,6 +369,14 @@ def test_restored_keys_move_like_the_coded_ones(tmp_path: Path, lengths: Sequenc
     fading = DecodedGroup(0, 1, keys, group.motions, 0.4)  # mode H: what is between depends on the keys alone
     assert len(got) == group.frames
     assert all(np.array_equal(a, b) for a, b in zip(got, weight_free(fading), strict=True))
+
+
+def test_restored_keys_lead_on_to_an_open_end(tmp_path: Path) -> None:
+    nets, group = make_nets(tmp_path / "b"), make_open_group((4,), 6)
+    got = restore(nets, group)
+    keys = render(nets, DecodedGroup(0, 1, group.keys, [(still_motion("F"), 2)], 0.4))
+    assert len(got) == group.frames
+    assert all(np.array_equal(a, b) for a, b in zip(got, weight_free(replace(group, keys=keys)), strict=True))
 
 
 def test_motion_between_restored_keys_is_that_of_the_coded_ones(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ from tgvc.config import DecoderConfig
 from tgvc.decoder import decode_group
 from tgvc.errors import ConfigError
 from tgvc.overlap import StageClock
-from tgvc.types import Picture, VideoInfo
+from tgvc.synthesis.group import DecodedGroup
+from tgvc.synthesis.interpolation.generator import InterpolationGenerator
+from tgvc.types import Picture, VideoInfo, still_motion
 from tgvc.video.writer import VideoWriter
 from tgvc_export.checkpoint import open_checkpoint
 from tgvc_export.cotracker.export import export_tracker
@@ -170,3 +172,11 @@ def test_options_of_networks_mean_nothing_without_them(name: str) -> None:
 def test_a_frame_rate_is_whole() -> None:
     with pytest.raises(ConfigError, match=r"fs=5\.5: expected a whole number"):
         DecoderConfig(generator="latent", fs=5.5)  # type: ignore[arg-type]
+
+
+def test_an_open_group_is_refused_by_networks_that_paint_between_two_keys() -> None:
+    picture = np.zeros((96, 64), np.uint8)
+    open_group = DecodedGroup(0, 0, [picture], [(still_motion("G"), 3)], 0.5)
+    painter = object.__new__(InterpolationGenerator)
+    with pytest.raises(ConfigError, match="ends without a key picture.*expected one: decode without networks"):
+        next(painter.render_group(open_group, StageClock()))

@@ -29,7 +29,8 @@ class Board:
     def add(self, stretch: Stretch) -> None:
         """Add the stretch after those that are there."""
         self._stretches.append(stretch)
-        self._keys[stretch.key] = stretch.stop - 1, stretch.base[:, -1]
+        if not stretch.open_end:
+            self._keys[stretch.key] = stretch.stop - 1, stretch.base[:, -1]
 
     def settle(self, frames: Sequence[int], latents: Array) -> None:
         """Keep final latents (C, n, h, w) of a device."""
@@ -57,7 +58,7 @@ class Board:
         hints = self._cut([s.hints for s in self._stretches], frames)
         pairs = []
         for stretch in self._stretches:
-            after = self._keys[stretch.key][1]
+            after = self._keys[stretch.key - stretch.open_end][1]
             before = self._keys[stretch.key - 1][1] if stretch.key else after
             shown = [n for n in range(stretch.first, stretch.stop) if n in frames]
             pairs += [np.concatenate([after if n == stretch.stop - 1 else before, after]) for n in shown]

@@ -34,15 +34,15 @@ class RestoredKeys:
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[Picture]:
         """See `tgvc.synthesis.group.GroupGenerator.render_group`."""
-        neighbours = [(still_motion("F"), 2)] * len(group.motions)
-        shown = np.cumsum([0, *(length - 1 for _, length in group.motions)])
+        neighbours = [(still_motion("F"), 2)] * (len(group.keys) - 1)
+        shown = np.cumsum([0, *(length - 1 for _, length in group.motions[: len(neighbours)])])
         texture = None if group.texture is None else group.texture[shown]
         keys = DecodedGroup(group.number, group.seed, group.keys, neighbours, group.fine, group.matrix, texture)
         with closing(run_ahead(self._painter.render_group(keys, clock, on_progress), depth=2)) as painted:
             first = next(painted)
             yield first
             for index, (motion, length) in enumerate(group.motions):
-                last = next(painted)
+                last = next(painted, None)
                 with clock.measure("render"):
                     flow = None
                     if length > 2 and motion.mode in ("F", "T"):
@@ -51,5 +51,6 @@ class RestoredKeys:
                         flow = measure_key_flow(early, late)
                     between = self._mover.render(first, last, motion, length, flow=flow)
                 yield from between
-                yield last
-                first = last
+                if last is not None:
+                    yield last
+                    first = last

@@ -25,7 +25,8 @@ _GRAIN_STEP = 1 << 31  # where steps of sampling would count the noise of textur
 class Stretch:
     """The frames after a key picture up to and including the next one, n of them; the first stretch is the first key.
 
-    ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with.
+    ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with, or would;
+    ``open_end``: there is none.
     ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
     ``hints`` float32 (4, n, h, w), or with 4 more channels of maps. ``noise`` float32 (C, n, h, w), to start sampling
     from. ``grain`` float32 (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked
@@ -40,6 +41,7 @@ class Stretch:
     noise: FloatArray
     grain: FloatArray
     paths: Paths
+    open_end: bool = False
 
     @property
     def stop(self) -> int:
@@ -100,7 +102,8 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
             with clock.measure("conditions"):
                 maps = segment_maps(motion, fields, count, (width, height), nets.constants.cell_px)
             hints = np.concatenate([hints, maps])
-        yield Stretch(first, key, [frame.picture for frame in frames], base, hints, noise, fine, paths)
+        pictures, open_end = [frame.picture for frame in frames], key == len(group.keys)
+        yield Stretch(first, key, pictures, base, hints, noise, fine, paths, open_end)
         first, before, fine_before = first + count, noise[:, -1], grain[:, -1]
 
 
@@ -111,9 +114,14 @@ def _segment_paths(
     parts = [Paths(np.zeros((0, 1 + len(frames), 2), np.float32), np.zeros((0, 1 + len(frames)), np.bool_))]
     fields = [frame.fields for frame in frames if frame.fields is not None]
     width, height = size
+    open_end = len(fields) == len(frames)  # no key picture, whose condition has none, is among them
     if motion is not None and fields and needs.sent:
         parts.append(sent_paths(motion, fields, width, height))
     if fields and needs.dense:
         centres = cell_centres(height // cell_px, width // cell_px, cell_px)
-        parts += [follow_points(centres, fields, from_last=late) for late in (False, True)]
+        parts += [follow_points(centres, fields, from_last=late) for late in ((False,) if open_end else (False, True))]
+    if open_end:
+        parts = [Paths(xy[:, : 1 + len(frames)], seen[:, : 1 + len(frames)].copy()) for xy, seen in parts]
+        for part in parts:
+            part.visible[:, -1] = False  # guidance takes a path's ends for key pictures, and there is none
     return Paths(*(np.concatenate(part) for part in zip(*parts, strict=True)))

@@ -18,6 +18,7 @@ from tgvc.diffusion.guidance import Course
 from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import Schedule, make_schedule
 from tgvc.diffusion.solvers import DEFAULT, Plan
+from tgvc.errors import ConfigError
 from tgvc.models.interpolation import InterpolationCalls, Tokens, queued_decoder, queued_unet
 from tgvc.models.rgb import to_rgb
 from tgvc.overlap import StageClock
