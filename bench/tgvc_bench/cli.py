@@ -17,6 +17,7 @@ from tgvc.errors import BackendError, ConfigError, TgvcError
 from tgvc_bench import (
     ablation,
     encoders,
+    fast,
     following,
     generators,
     guidance,
@@ -205,6 +206,27 @@ def measure_following(
     for entry in following.run_following(clips, output, spacings, steps, strength):
         click.echo(f"{entry['clip']}, spacing {entry['spacing']}: {entry['errors_px']}")
     click.echo(following.format_following(read_record(output) or {"entries": []}))
+
+
+@commands.command("fast")
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSON file.")
+@click.option("--bundle", default="nano", show_default=True, metavar="NAME", help="A name or a folder.")
+@click.option("--bpp", default=0.004, show_default=True, help="Of the streams.")
+@click.option("--frames", default=16, show_default=True, type=click.IntRange(2), help="Of every clip.")
+@click.option("--grid", multiple=True, type=click.IntRange(1), help="Steps to measure all solvers and timesteps at.")
+@click.option("--note", is_flag=True, help="Write the result into the bundle, so that `tgvc decode --fast` knows it.")
+def fast_command(
+    clips: tuple[Path, ...], output: Path, bundle: str, bpp: float, frames: int, grid: tuple[int, ...], note: bool
+) -> None:
+    """How far from many steps the fast ways of a bundle end, on CLIPS."""
+    for entry in fast.run_fast(clips, bundle, bpp, frames, grid, output):
+        click.echo(f"{entry['clip']}: " + ", ".join(f"{n} {w['error']:.3f}" for n, w in entry["ways"].items()))
+    record = read_record(output)
+    assert record is not None
+    if note:
+        fast.note_ways(bundle, record["ways"])
+    click.echo(fast.format_fast(record))
 
 
 @commands.command("results")

@@ -23,6 +23,7 @@ PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
 OF_INTERPOLATION = ("eta", "cfg", "cfg_start", "cfg_stop", "rescale", "fs", "prompt", "parity")
 SOLVERS = ("ddim", "dpmpp-2m")  # made by `tgvc.diffusion.solvers`
+FAST = ("steps3", "steps10")  # presets of `tgvc.synthesis.fast`
 TIMESTEPS = ("trailing", "ays-sd", "ays-svd")
 OF_PROFILES = {  # options that only some profiles know
     "embedder": ("tgvc",),
@@ -35,7 +36,7 @@ OF_PROFILES = {  # options that only some profiles know
     "modes": ("auto",),
     "bundle": ("human",),
 }
-_OF_LATENT = ("steps", "solver", "timesteps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
+_OF_LATENT = ("fast", "steps", "solver", "timesteps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 _OF_HUMAN = ("bundle", "backend")
 BASES = ("moved", "faded")
 BACKENDS = (  # made by `tgvc.backends.base`
@@ -188,6 +189,12 @@ class DecoderConfig:
     steps: int | None = option(
         None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
     )
+    fast: str | None = option(
+        None,
+        "fewer or better placed steps for the latent generator, where the bundle was measured to end near many steps: "
+        "steps3, steps10; stands for --steps, --solver and --timesteps",
+        choices=FAST,
+    )
     solver: str | None = option(
         None,
         "how the latent generator goes from step to step: ddim, or dpmpp-2m = DPM-Solver++(2M), which adds no noise; "
@@ -304,6 +311,10 @@ class DecoderConfig:
             value = getattr(self, name)
             if value is not None and value != int(value):
                 _refuse(name, value, "a whole number")
+        if self.fast is not None:
+            for name in ("steps", "solver", "timesteps", "eta", "parity"):
+                if getattr(self, name) is not None:
+                    _refuse(name, getattr(self, name), f"nothing beside fast={self.fast}, which sets it")
         if self.generator != "latent":
             known, chosen = _OF_HUMAN if self.generator == "human" else (), self.generator or "the default generator"
             for name in _OF_LATENT:
