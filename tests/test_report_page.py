@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from report_browser import DESKTOP, NARROW, PHONE, click, collect, first, needs_chromium, opened, pick, place_of
-from report_samples import CLIPS, RATES, SYSTEMS, TALL, Sample, write_sample
+from report_samples import CLIPS, RATES, SYSTEMS, TALL, Sample, make_record, write_sample
 from tgvc_bench.report import write_report
 from tgvc_bench.report.browser import Browser, Tab, draw_page
 from tgvc_bench.report.means import mean_curves
@@ -185,6 +185,21 @@ def test_published_points_stand_apart_and_only_among_their_like(
         ranked = " ".join(collect(tab, "#matrix, #table"))
         assert "T-GVC" not in ranked
         assert "ActDiff" not in ranked
+
+
+@pytest.mark.parametrize("left", [0, 1, 3])
+def test_a_record_with_little_in_it_has_a_page_too(browser: Browser, tmp_path: Path, left: int) -> None:
+    record = make_record()
+    bare = {k: record[k] for k in ("format", "clips", "systems", "metrics")}
+    bare["entries"] = [
+        {k: e[k] for k in ("clip", "system", "rate", "bytes", "bpp", "scores")} for e in record["entries"][:left]
+    ]
+    path = tmp_path / "eval.json"
+    path.write_text(json.dumps(bare))
+    for tab in opened(browser, write_report(path, tmp_path / "page.html"), PHONE):
+        assert len(collect(tab, "#curve-chart .mark")) == left
+        assert len(collect(tab, "#entries tbody tr")) == min(left, 1)  # one of each rate
+        assert collect(tab, "#published h3")
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE, NARROW], ids=lambda s: str(s[0]))

@@ -150,6 +150,22 @@ def test_worst_frames_come_first_and_lead_the_players_there(tab: Tab, sample: Sa
     assert wait_shown(tab, frame) == [frame, frame]
 
 
+def test_worst_against_another_system_are_the_frames_that_lose_most(tab: Tab, sample: Sample) -> None:
+    pick(tab, "#worst-against", "latent")
+    items = collect(tab, "#worst button", "[n.dataset.clip, +n.dataset.frame, +n.dataset.value]")
+    entries = {(e["clip"], e["system"]): e for e in sample.record["entries"] if e["rate"] == MIDDLE}
+    lost = []
+    for (clip, system), entry in entries.items():
+        if system == "warp":
+            other = entries[clip, "latent"]["frames"]["psnr_y"]
+            lost += [a - b for a, b in zip(entry["frames"]["psnr_y"], other, strict=True)]
+    assert items[0][2] == pytest.approx(min(lost), abs=1e-9)
+    click(tab, "#worst button")
+    assert first(tab, "#play-clip", "n.value") == items[0][0]
+    assert collect(tab, "#stage .pane", "n.dataset.system") == ["latent", "warp"]
+    assert wait_shown(tab, items[0][1]) == [items[0][1]] * 2
+
+
 def test_at_a_rate_without_videos_the_source_stands_alone(tab: Tab) -> None:
     click(tab, f"#table button[data-value='{RATES[3]}']")
     assert collect(tab, "#stage .pane select option") == ["source"]

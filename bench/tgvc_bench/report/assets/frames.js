@@ -9,13 +9,18 @@ const frameText = (id, value) => `${frameTitle(id)} ${fixed(value, metrics.get(i
 const frameBetter = (id) => metrics.get(id)?.better ?? "higher";
 const frameValue = (entry, metric, frame) => data.frames[entry.number]?.[metric]?.[frame] ?? null;
 
-/** Frames of a system at the chosen rate, worst first; of neighbours only the worst. */
-function worstFrames(system, metric, rate) {
+/**
+ * Frames of a system at a rate, worst first; of neighbours only the worst.
+ * @param against a system whose value of the same frame is taken off, or "" for none
+ */
+function worstFrames(system, against, metric, rate) {
   const sign = frameBetter(metric) === "higher" ? 1 : -1, all = [];
   for (const entry of measured) {
     if (entry.system !== system || entry.rate !== rate) continue;
-    (data.frames[entry.number]?.[metric] ?? []).forEach((value, frame) => {
-      if (value !== null) all.push({ entry, clip: entry.clip, frame, value });
+    const other = against ? entryOf(entry.clip, against, rate) : null;
+    (data.frames[entry.number]?.[metric] ?? []).forEach((own, frame) => {
+      const theirs = against ? (other && frameValue(other, metric, frame)) : 0;
+      if (own !== null && theirs !== null) all.push({ clip: entry.clip, frame, value: own - theirs });
     });
   }
   all.sort((a, b) => sign * (a.value - b.value));
@@ -31,7 +36,7 @@ function worstFrames(system, metric, rate) {
 function buildFrames(host, stage) {
   if (!frameMetrics.length) return null;
   const having = data.systems.filter((s) => measured.some((e) => e.system === s.id && Object.keys(data.frames[e.number] ?? {}).length));
-  const own = { metric: frameMetrics[0], system: having[0].id };
+  const own = { metric: frameMetrics[0], system: having[0].id, against: "" };
   const list = el("ol", { class: "worst", id: "worst" });
   const plot = el("div", { class: "plot frame-plot", id: "frame-chart" });
   const caption = el("p", { class: "caption" });
@@ -39,22 +44,24 @@ function buildFrames(host, stage) {
     el("h3", { text: "Worst frames first" }),
     el("div", { class: "controls" },
       choice("By", frameMetrics.map((m) => [m, frameTitle(m)]), own.metric, (metric) => { own.metric = metric; redrawList(); changed(); stage?.refresh(); }, "worst-metric"),
-      choice("Of", having.map((s) => [s.id, s.title]), own.system, (system) => { own.system = system; redrawList(); }, "worst-system")),
+      choice("Of", having.map((s) => [s.id, s.title]), own.system, (system) => { own.system = system; redrawList(); }, "worst-system"),
+      choice("Against", [["", "itself"], ...having.map((s) => [s.id, s.title])], own.against, (against) => { own.against = against; redrawList(); }, "worst-against")),
     list);
   if (stage) host.append(el("figure", { class: "frame-figure" }, el("figcaption", {}, caption), plot));
   host.append(panel);
 
   function redrawList() {
-    const items = worstFrames(own.system, own.metric, state.rate);
+    const items = worstFrames(own.system, own.against, own.metric, state.rate);
+    const digits = metrics.get(own.metric)?.digits ?? 4;
     const values = items.map((i) => i.value), worst = values[0], best = values.at(-1);
     replace(list, ...items.map((item) => {
       const reach = el("i", { class: "reach" });
       reach.style.width = `${100 - 80 * (worst === best ? 0 : (item.value - worst) / (best - worst))}%`;
       return el("li", {}, el("button", {
         type: "button", "data-clip": item.clip, "data-frame": item.frame, "data-value": item.value,
-        onclick: () => stage?.jump(item.clip, own.system, item.frame),
+        onclick: () => stage?.jump(item.clip, own.system, item.frame, own.against),
       }, el("span", { class: "worst-clip", text: item.clip }), el("span", { class: "worst-frame", text: `frame ${item.frame + 1}` }),
-      el("span", { class: "worst-value", text: fixed(item.value, metrics.get(own.metric)?.digits ?? 4) }), reach));
+      el("span", { class: "worst-value", text: (own.against && item.value > 0 ? "+" : "") + fixed(item.value, digits) }), reach));
     }));
     if (!items.length) replace(list, el("li", { class: "note", text: "No values by frame at this rate." }));
   }
@@ -66,7 +73,7 @@ function buildFrames(host, stage) {
     const lines = stage.panes.filter((p) => p.entry).map((p) => ({ system: systems.get(p.id), values: data.frames[p.entry.number]?.[own.metric] ?? [] }))
       .filter((l) => l.values.length);
     replace(caption, el("strong", { text: frameTitle(own.metric) }), " frame by frame. ",
-      ...lines.flatMap((l) => [badge(l.system), `${l.system.title}  `]));
+      ...lines.map((l) => el("span", { class: "key" }, badge(l.system), l.system.title)));
     const width = Math.max(120, plot.clientWidth), height = 116;
     const all = lines.flatMap((l) => l.values).filter((v) => v !== null);
     if (!all.length) return void replace(plot);

@@ -151,11 +151,11 @@ function buildStage(section) {
     get frame() { return player.frame; },
     seek: (frame) => player.seek(frame),
     refresh: () => redrawFrame(player.frame),
-    jump(clip, system, frame) {
-      if (mediaOf(clip, system, state.rate)) {
-        if (!view.panes.slice(0, 2).includes(system)) view.panes[1] = system;
-        show({ clip });
-      }
+    jump(clip, system, frame, against) {
+      const shown = view.panes.slice(0, 2);
+      if (against && against !== system) [view.panes[0], view.panes[1]] = [against, system];
+      else if (!shown.includes(system)) view.panes[1] = system;
+      show({ clip });
       player.seek(frame);
       stage.scrollIntoView({ block: "nearest" });
     },
