@@ -35,7 +35,7 @@ from tgvc.analysis.selection import (
 from tgvc.bitstream.container import Reader
 from tgvc.bitstream.motion import anchor_grid, anchor_points
 from tgvc.bitstream.tracks import MotionCoder, decode_motion, encode_motion
-from tgvc.config import EncoderConfig
+from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder
 from tgvc.errors import ConfigError
@@ -501,6 +501,18 @@ def test_without_tails_frames_are_painted_from_the_key_before_alone(scene) -> No
     assert one.verdict.psnr < both.verdict.psnr
     planes = [picture_planes(one.reconstruction[n])[0] for n in (0, 8)]
     assert all(p.shape == (H, W) for p in planes)
+
+
+def test_a_decoder_that_is_told_so_paints_from_the_first_key_alone(scene, tmp_path) -> None:
+    data, shown = encode(scene, tmp_path, bpp=0.3, effort=0, spacing=8, ends="first")
+    one, both = (
+        [f.picture for f in Decoder(DecoderConfig(ends=e)).frames(io.BytesIO(data))] for e in ("first", "both")
+    )
+    assert all(np.array_equal(a, b) for a, b in zip(one, shown, strict=True))
+    same = [np.array_equal(a, b) for a, b in zip(one, both, strict=True)]
+    assert [n for n, equal in enumerate(same) if equal] == [0, 8, 16, 17]  # the key pictures
+    with pytest.raises(ConfigError, match="ends='first': expected generator=warp"):
+        DecoderConfig(generator="latent", ends="first")
 
 
 def test_unknown_ways_of_choosing_are_refused() -> None:

@@ -9,7 +9,7 @@ from tgvc.errors import ConfigError
 from tgvc.planning.profiles import MAKERS, Planner, make_planner
 from tgvc.summary import PROFILE_NAMES
 
-VALUES = {"gops": "fixed", "points": "uniform", "spacing": 2, "modes": "F", "parity": "reference"}
+VALUES = {"ends": "first", "gops": "fixed", "points": "uniform", "spacing": 2, "modes": "F", "parity": "reference"}
 VALUES |= {"backend": "onnxruntime"}
 
 

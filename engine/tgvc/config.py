@@ -14,6 +14,7 @@ PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  #
 PROFILES = ("auto", "tgvc", "actdiff", "dynamics", "human")  # those that `planning.profiles` can plan
 GENERATORS = ("warp", "latent", "human")
 GUIDES = ("sent", "all")
+ENDS = ("both", "first")
 SPREADS = ("shepard", "nearest")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
@@ -32,6 +33,7 @@ OF_PROFILES = {  # options that only some profiles know
     "backend": ("tgvc", "actdiff", "human"),
     "gops": ("actdiff",),
     "points": ("actdiff",),
+    "ends": ("actdiff",),
     "spacing": ("auto", "actdiff", "dynamics"),
     "modes": ("auto",),
     "bundle": ("human",),
@@ -134,6 +136,12 @@ class EncoderConfig:
         "unweighted = edges or not; uniform = evenly spread; moving = what goes farthest; default: greedy",
         choices=POINTS,
     )
+    ends: str | None = option(
+        None,
+        "first = profile actdiff plans for a decoder that is told the same, to see what the second key picture of a "
+        "segment gains; default: both",
+        choices=ENDS,
+    )
     bundle: str | None = option(
         None, "networks of profile human: the name or the folder of a bundle; default: human-nano", metavar="NAME"
     )
@@ -185,6 +193,12 @@ class DecoderConfig:
         "how trajectories fill the picture between them without networks: shepard = smoothly; nearest = every place moves "
         "as the nearest one, for previews; default: shepard",
         choices=SPREADS,
+    )
+    ends: str | None = option(
+        None,
+        "key pictures that the generator warp paints a segment of mode G from: both, or the first alone, which shows "
+        "what the other one gains; default: both",
+        choices=ENDS,
     )
     steps: int | None = option(
         None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
@@ -320,7 +334,8 @@ class DecoderConfig:
             for name in _OF_LATENT:
                 if getattr(self, name) is not None and name not in known:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {chosen} does not use it")
-        if self.spread is not None and self.generator not in (None, "warp"):
-            _refuse("spread", self.spread, f"generator=warp beside it: {self.generator} does not use it")
+        for name in ("spread", "ends"):
+            if getattr(self, name) is not None and self.generator not in (None, "warp"):
+                _refuse(name, getattr(self, name), f"generator=warp beside it: {self.generator} does not use it")
         if self.start is not None and self.end is not None and self.end <= self.start:
             _refuse("end", self.end, f"more than start={self.start}")

@@ -20,7 +20,7 @@ from tgvc.errors import ConfigError
 from tgvc.overlap import StageClock, run_ahead
 from tgvc.source import open_input
 from tgvc.synthesis.conditions import key_fineness
-from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.densify import Spread, read_motion
 from tgvc.synthesis.grain import SHARE, read_texture
 from tgvc.synthesis.group import DecodedGroup, GroupGenerator, WarpGroups
 from tgvc.synthesis.human import NAME as HUMAN
@@ -260,7 +260,8 @@ def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) 
 
 def make_warp(config: DecoderConfig) -> WarpGroups:
     """The generator without networks."""
-    return WarpGroups(config.threads, "nearest" if config.spread == "nearest" else "shepard")
+    spread: Spread = "nearest" if config.spread == "nearest" else "shepard"
+    return WarpGroups(config.threads, spread, tails=config.ends != "first")
 
 
 def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> GroupGenerator:

@@ -83,7 +83,7 @@ class ActivePlanner(GroupPlanner):
         points: what trajectories are chosen by: ``greedy``; ``unweighted``, the same without regard to edges;
             ``uniform`` or ``moving``, for the same bits evenly spread ones, or those that go farthest.
         tails: False plans and judges as if frames were painted from the key picture before them alone, to see what the
-            one after them gains; a decoder uses both all the same.
+            one after them gains; a decoder uses both unless it is told the same.
     """
 
     def __init__(

@@ -116,7 +116,7 @@ def render_group(keys: Sequence[Picture], segments: Sequence[SegmentMotion], *, 
     """All frames of a group from its decoded key pictures and motion, exactly as the decoder renders them.
 
     One segment more than there are pairs of keys is an open end. Without ``tails`` the frames of mode G are painted
-    from the key before them alone, which no decoder does: it shows what the key after them is worth.
+    from the key before them alone, as a decoder does only if it is told to: it shows what the key after them is worth.
     """
     generator = WarpGenerator()
     width, height = picture_size(keys[0])

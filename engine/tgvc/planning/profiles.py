@@ -65,6 +65,7 @@ def _make_actdiff(config: EncoderConfig, matrix: int, threads: int) -> Planner:
         spacing=config.spacing,
         gops=config.gops or "adaptive",
         points=config.points or "greedy",
+        tails=config.ends != "first",
     )
 
 

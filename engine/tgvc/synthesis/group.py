@@ -70,10 +70,16 @@ class GroupGenerator(Protocol):
 
 
 class WarpGroups:
-    """The weight-free generator: segments of a group are painted side by side, key pictures are shown as they are."""
+    """The weight-free generator: segments of a group are painted side by side, key pictures are shown as they are.
 
-    def __init__(self, threads: int, spread: Spread = "shepard") -> None:
-        self._generator, self._threads = WarpGenerator(spread), threads
+    Args:
+        threads: segments painted at once.
+        spread: see `tgvc.synthesis.warp.WarpGenerator`.
+        tails: False paints segments of mode G from their first key picture alone.
+    """
+
+    def __init__(self, threads: int, spread: Spread = "shepard", *, tails: bool = True) -> None:
+        self._generator, self._threads, self._tails = WarpGenerator(spread), threads, tails
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -88,8 +94,10 @@ class WarpGroups:
         def render(index: int) -> list[Picture]:
             motion, length = group.motions[index]
             first, *rest = group.keys[index : index + 2]
+            last = rest[0] if rest and (self._tails or motion.mode != "G") else None
             with clock.measure("render"):
-                return self._generator.render(first, rest[0] if rest else None, motion, length)
+                painted = self._generator.render(first, last, motion, length)
+            return painted[: length - 2] if rest else painted
 
         yield group.keys[0]
         count, ahead = len(group.motions), self._threads + 1
