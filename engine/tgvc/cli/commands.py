@@ -10,6 +10,7 @@ import click
 
 from tgvc import __version__
 from tgvc.cli.batch import batch
+from tgvc.cli.engines import engines
 from tgvc.cli.options import build_config, config_options
 from tgvc.cli.paths import STDIO, choose_output
 from tgvc.cli.process import CommandLine
@@ -212,6 +213,7 @@ def doctor(bundles: tuple[str, ...], as_json: bool) -> None:
 
 
 commands.add_command(batch)
+commands.add_command(engines)
 commands.add_command(fetch)
 for _name, _command in find_commands().items():
     commands.add_command(_command, _name)
