@@ -196,6 +196,20 @@ def test_videos_beyond_the_limit_play_from_beside_the_page(browser: Browser, sam
         tab.wait_for(f"[...document.querySelectorAll('video')].every((v) => {ready})")
 
 
+def test_a_video_that_cannot_be_played_is_named(browser: Browser, tmp_path: Path) -> None:
+    sample = write_sample(tmp_path, videos=False)
+    (tmp_path / "media" / "calm").mkdir(parents=True)
+    for name in ("source", f"warp-{MIDDLE:g}"):
+        (tmp_path / "media" / "calm" / f"{name}.mp4").write_bytes(b"no video")
+    page = write_report(sample.path, tmp_path / "page.html", embedded_bytes=0)
+    tab = browser.open(page.as_uri(), DESKTOP)
+    tab.wait_for("document.querySelectorAll('.unplayed').length === 2")
+    assert "media/calm/source.mp4" in " ".join(collect(tab, ".unplayed"))
+    click(tab, "[data-do=next]")
+    assert len(collect(tab, "#curve-chart .line")) == len(SYSTEMS)
+    tab.close()
+
+
 def test_without_videos_the_page_says_so_and_keeps_the_rest(browser: Browser, tmp_path: Path) -> None:
     sample = write_sample(tmp_path, videos=False)
     for tab in opened(browser, write_report(sample.path, tmp_path / "page.html"), DESKTOP):

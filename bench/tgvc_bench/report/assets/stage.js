@@ -99,11 +99,13 @@ function buildStage(section) {
     const video = el("video", { src: mediaUrl(item), muted: true, playsinline: true, preload: "auto", disablepictureinpicture: true, tabindex: "-1" });
     video.muted = true;
     const canvas = el("canvas", { "aria-hidden": "true" });
+    const box = el("div", { class: "pane-box" }, video, canvas);
+    video.addEventListener("error", () => box.append(el("p", { class: "unplayed", text: `This browser does not play ${item.url ? decodeURI(item.url) : item.type}.` })));
     const head = el("figcaption", { class: "pane-head" }, select,
       view.mode === "side" && view.panes.length > 2
         ? el("button", { type: "button", class: "plain", "aria-label": `Remove ${select.selectedOptions[0].text}`, text: "×", onclick: () => { view.panes.splice(place, 1); show({}); } }) : null,
       facts);
-    return { id, entry, video, canvas, facts, figure: el("figure", { class: "pane", "data-system": id }, head, el("div", { class: "pane-box" }, video, canvas)) };
+    return { id, entry, video, canvas, facts, figure: el("figure", { class: "pane", "data-system": id }, head, box) };
   }
 
   function redrawFrame(frame) {
