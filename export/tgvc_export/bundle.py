@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from tgvc.models.bundle import ModelBundle, load_bundle, write_manifest
-from tgvc.models.contract import residual_contract
-from tgvc.models.manifest import MANIFEST, Constants
+from tgvc.models.constants import AnyConstants
+from tgvc.models.contract import contract_of
+from tgvc.models.manifest import MANIFEST
 from tgvc_export.check import Case, check_bundle
 from tgvc_export.graph_rules import ExportError
 from tgvc_export.onnx_file import export_module
@@ -50,14 +51,14 @@ def export_bundle(
     name: str,
     revision: str,
     licence: str,
-    constants: Constants,
+    constants: AnyConstants,
     notes: Mapping[str, Any] | None = None,
     max_bytes: int = MAX_BYTES,
 ) -> ModelBundle:
-    """Export, check and write a bundle of kind ``residual``; other files of the folder are left alone.
+    """Export, check and write a bundle of kind ``residual`` or ``human``; other files of the folder are left alone.
 
     Args:
-        nets: ``encoder``, ``denoiser`` and ``decoder``, see `tgvc.models.contract`.
+        nets: those that the kind of ``constants`` has, see `tgvc.models.contract`.
         folder: to write into, made if needed.
         name: of the bundle.
         revision: of the bundle.
@@ -70,7 +71,7 @@ def export_bundle(
         ExportError: a module cannot be exported, differs in the shipped runtime, or the files are too large.
         BundleError: what was written is not a valid bundle.
     """
-    contract = residual_contract(constants.latent_channels, constants.cell_px, constants.maps)
+    contract = contract_of(constants)
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as workshop:
         work = Path(workshop)

@@ -151,6 +151,19 @@ def human(
     train_human(data / "human", run, HumanRecipe(**_given(steps=steps, seed=seed)), device=device, minutes=minutes)
 
 
+@cli.command("human-bundle")
+@click.option("--revision", required=True, help="Of the bundle, such as 1.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@_DATA
+@_RUN
+def human_bundle(revision: str, output: Path, data: Path, run: Path) -> None:
+    """Write the networks of profile human as ONNX with a manifest, checked against torch in a fresh process."""
+    from tgvc_train.human_bundle import write_human_bundle
+
+    made = write_human_bundle(data / "human", run, output, revision, {})
+    click.echo(f"{output}: {made.name} {made.revision}")
+
+
 @cli.command()
 @click.option("--revision", required=True, help="Of the bundle, such as 1.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")

@@ -30,8 +30,9 @@ _LEAST_ERROR = 4e-5  # mean squared error that counts as 50 dB
 class HumanRecipe:
     """Everything that decides the outcome.
 
-    ``paint_from``: step from which frames are painted; before it only motion is learnt. ``flow``: weight of the motion
-    that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``cells``: weight of the small picture
+    ``paint_from``: step from which frames are painted; before it only motion is learnt, and mostly of pictures bent by a
+    known one. ``thrift_over``: steps from there over which noise on states and ``calm`` reach their size. ``bent_first, bent``: shares of pairs that are one picture and itself
+    bent, before and from then on. ``flow``: weight of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``cells``: weight of the small picture
     moved alone. ``structure``: of structural dissimilarity. ``calm``: of how large states are and how much they change,
     which is what is paid for.
     """
@@ -40,6 +41,9 @@ class HumanRecipe:
     batch: int = 8
     rate: float = 1e-3
     paint_from: int = 1500
+    thrift_over: int = 2000
+    bent_first: float = 0.6
+    bent: float = 0.25
     flow: float = 0.3
     flow_until: int = 4000
     cells: float = 1.0
@@ -79,7 +83,8 @@ def train_human(
     networks.train()
     while run.going:
         rng = run.begin_step(maker, recipe.rate)
-        pairs = Pairs(*(t.to(device) for t in vars(source.draw(rng, recipe.batch)).values()))
+        bent = recipe.bent_first if run.step < recipe.paint_from else recipe.bent
+        pairs = Pairs(*(t.to(device) for t in vars(source.draw(rng, recipe.batch, bent)).values()))
         loss, values = losses(networks, pairs, recipe, run.step, device)
         maker.zero_grad(set_to_none=True)
         loss.backward()
@@ -108,7 +113,9 @@ def losses(
         with torch.autocast(device, enabled=False):  # gradients of maps of few cells come out as nan in bfloat16
             states = networks.predictor.state(found[n:].float())
         plain = states[:n], states[n:]
-        size = states.new_tensor(_STEPS_OF_STATES)[torch.randint(len(_STEPS_OF_STATES), (n, 1))]
+        # states say little at first: noise and thrift would drown that
+        grown = min(1.0, max(0, step - recipe.paint_from) / recipe.thrift_over)
+        size = grown * states.new_tensor(_STEPS_OF_STATES)[torch.randint(len(_STEPS_OF_STATES), (n, 1))]
         source, driving = (s + size * (torch.rand_like(s) - 0.5) for s in plain)
         front, behind, seen, near, far = networks.motion(features, source, driving, small[:n])
         if painting:
@@ -122,7 +129,7 @@ def losses(
     cells = (look(small[:n].float(), front, exact=True) - small[2 * n :].float()).abs().mean()
     calm = plain[1].square().mean() + (plain[1] - plain[0]).abs().mean()
     fade = max(0.1, 1 - 0.9 * step / recipe.flow_until)
-    loss = fade * recipe.flow * flow + recipe.cells * cells + recipe.calm * calm
+    loss = fade * recipe.flow * flow + recipe.cells * cells + grown * recipe.calm * calm
     still = (small[:n].float() - small[2 * n :].float()).abs().mean()
     state = plain[1].detach().square().mean().sqrt()
     values: dict[str, Tensor | float] = {"cells": cells, "cells_key": still, "flow": flow, "state": state}

@@ -126,10 +126,9 @@ class PairSource:
     Args:
         folder: of prepared clips.
         shares: how often a pair comes from faces, other clips and photographs; kinds that are not there count as zero.
-        bent: share of pairs that are one frame and itself bent by a known motion.
     """
 
-    def __init__(self, folder: Path, shares: tuple[float, float, float] = (0.6, 0.3, 0.1), bent: float = 0.25) -> None:
+    def __init__(self, folder: Path, shares: tuple[float, float, float] = (0.6, 0.3, 0.1)) -> None:
         self._kinds: list[list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]] = []
         for kind in ("face", "clip", "photo"):
             folders = sorted(p for p in folder.glob(f"*-{kind}") if (p / "recipe.json").is_file())
@@ -139,12 +138,12 @@ class PairSource:
         there = np.array([share * bool(kind) for share, kind in zip(shares, self._kinds, strict=True)])
         if not there.sum():
             raise ValueError(f"{folder}: no prepared clips, run `tgvc-train human` with --clips first")
-        self._shares, self._bent = there / there.sum(), bent
+        self._shares = there / there.sum()
         self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
-    def draw(self, rng: np.random.Generator, count: int) -> Pairs:
-        """A random batch."""
-        drawn = [self._pair(rng) for _ in range(count)]
+    def draw(self, rng: np.random.Generator, count: int, bent: float = 0.25) -> Pairs:
+        """A random batch; a share ``bent`` of its pairs is one frame and itself bent by a known motion."""
+        drawn = [self._pair(rng, bent) for _ in range(count)]
         key, source, driving = (
             torch.from_numpy(pack_planes([pictures[n] for pictures, _, _ in drawn])) for n in range(3)
         )
@@ -152,14 +151,14 @@ class PairSource:
         trust = torch.from_numpy(np.stack([t for _, _, t in drawn]))
         return Pairs(key, source, driving, _to_cells(flow) / _CELL_PX, _to_cells(trust[:, None]))
 
-    def _pair(self, rng: np.random.Generator) -> tuple[list[Picture], FloatArray, FloatArray]:
+    def _pair(self, rng: np.random.Generator, bent: float) -> tuple[list[Picture], FloatArray, FloatArray]:
         kind = self._kinds[int(rng.choice(3, p=self._shares))]
         frames, keys = kind[int(rng.integers(len(kind)))]
         n = int(rng.integers(len(keys)))
         quality = int(rng.integers(-1, len(QUALITIES)))
         source = np.asarray(frames[_KEY_EVERY * n])
         key = source if quality < 0 else np.asarray(keys[n, quality])
-        if rng.random() < self._bent:
+        if rng.random() < bent:
             flow = bending(rng, SIZE)
             driving = bend(source, flow)
             trust = np.ones((SIZE, SIZE), np.float32)

@@ -134,8 +134,8 @@ class TrackerConstants(_Checked):
 class HumanConstants(_Checked):
     """Of a bundle of kind ``human``: frames from one key picture and a few numbers each.
 
-    ``channels``: C, a state is C gains and C offsets. ``cell_px``: px per cell of the motion. ``divisor``: the networks
-    take h and w that are multiples of it, cells. ``planes``: pictures are six planes at half size in -1..1, else RGB in
+    ``channels``: C, a state is C gains and C offsets. ``cell_px``: px per cell of the motion. ``divisor``: width and
+    height of a block of cells; the networks take whole blocks. ``planes``: pictures are six planes at half size in -1..1, else RGB in
     0..1. ``halvings``: from a picture to its cells; ``path`` of them keep the size. ``width, width_most``: channels of
     the key picture's features at full size and, doubling with every step, at most. ``size``: px across of the pictures
     that it was trained on.

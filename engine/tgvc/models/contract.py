@@ -136,18 +136,17 @@ def tracker_contract(constants: TrackerConstants) -> dict[str, Tensors]:
 
 
 def human_contract(constants: HumanConstants) -> dict[str, Tensors]:
-    """Inputs and outputs of the networks of kind ``human``: N pictures or states, h x w cells, all of them free.
+    """Inputs and outputs of the networks of kind ``human``: N pictures or states, h x w blocks of cells, all free.
 
     ``predictor`` gives the state of a picture, and of a key picture the features that states act on. ``key`` gives what
     the generator needs to know of a key picture, once; ``frame`` paints frames from it. ``source``: the state of the
     key picture's own frame.
     """
-    c = constants.channels
+    c, block = constants.channels, constants.divisor
     colours, rows = (PLANES, constants.cell_px // 2) if constants.planes else (RGB, constants.cell_px)
 
     def map_of(name: str, count: Dimension, channels: int, factor: int) -> TensorSpec:
-        sides: tuple[Dimension, ...] = ("h", "w") if factor == 1 else (f"{factor}*h", f"{factor}*w")
-        return _tensor(name, count, channels, *sides)
+        return _tensor(name, count, channels, f"{factor * block}*h", f"{factor * block}*w")
 
     def skips(count: Dimension) -> tuple[TensorSpec, ...]:
         factors = [min(rows, 1 << (constants.halvings - n)) for n in range(constants.halvings + 1)]

@@ -68,7 +68,17 @@ class FrameNetwork(nn.Module):
         super().__init__()
         self.mttf, self.path = mttf, path
 
-    def forward(self, picture: Tensor, features: Tensor, source: Tensor, driving: Tensor, **kept: Tensor) -> Tensor:
+    def forward(
+        self,
+        picture: Tensor,
+        features: Tensor,
+        source: Tensor,
+        driving: Tensor,
+        skip0: Tensor,
+        skip1: Tensor,
+        skip2: Tensor | None = None,
+        skip3: Tensor | None = None,
+    ) -> Tensor:
         """Frames.
 
         Args:
@@ -76,16 +86,17 @@ class FrameNetwork(nn.Module):
             features: (1, C, h, w), the predictor's of it.
             source: (1, 2C), its state.
             driving: (N, 2C), states of the frames.
-            **kept: ``skip0, skip1 ..``, as `KeyNetwork` gives them.
+            skip0: as `KeyNetwork` gives them, like the others.
+            skip1: the next.
+            skip2: the next, with two halvings or more.
+            skip3: the next, with three.
 
         Returns:
             (N, colours, s h, s w).
         """
         n = driving.shape[0]
-        picture, features, source, *skips = (
-            x.expand(n, *x.shape[1:])
-            for x in (picture, features, source, *(kept[f"skip{i}"] for i in range(len(kept))))
-        )
+        kept = [skip for skip in (skip0, skip1, skip2, skip3) if skip is not None]
+        picture, features, source, *skips = (x.expand(n, *x.shape[1:]) for x in (picture, features, source, *kept))
         small = self.mttf.small(picture, self.path)
         front, behind, seen, _, _ = self.mttf.motion(features, source, driving, small)
         return self.mttf.generator(picture, skips, small, (front, behind), seen, self.path)[0]
