@@ -10,6 +10,8 @@ import pytest
 
 from network_samples import tiny_bundle
 from tgvc import doctor
+from tgvc.backends.base import BACKENDS
+from tgvc.backends.engines.store import EngineStore
 from tgvc.models.bundle import load_bundle
 
 
@@ -118,6 +120,35 @@ def test_backends_and_bundles_are_told_with_what_they_lack(monkeypatch: pytest.M
     assert bundles["nano"]["memory"].startswith("decoding 512x320 takes about ")
     assert ("bundle", f"not here: {bundles['gone']['fault']}") in rows
     assert any(name == "backend" and text.endswith("with CPUExecutionProvider") for name, text in rows)
+
+
+def test_libraries_clashes_and_engines_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setattr(doctor, "find_clashes", lambda: ["one breaks another"])
+    store = EngineStore()
+    store.write({"net": "unet"}, bytes(2_000_000))
+    store.write({"net": "vae"}, bytes(10))
+    next(store.folder.glob("*.json")).write_text("{}")
+    found = examine_with(monkeypatch, {}, set())
+    assert found["libraries"]["onnxruntime"][0].isdigit()
+    assert set(found["networks"]["backends"]) == set(BACKENDS)
+    assert {b["device"] for b in found["networks"]["backends"].values() if not b["fault"]} >= {"cpu"}
+    assert found["networks"]["engines"] == {
+        "folder": str(store.folder),
+        "count": 2,
+        "bytes": 2_000_010,
+        "refused": 1,
+        "fault": "",
+    }
+    rows = doctor.doctor_rows(found)
+    assert ("clash", "one breaks another") in rows
+    assert ("engines", f"2 in {store.folder}, 0.00 GB, 1 refused: see `tgvc engines list`") in rows
+    assert len([text for name, text in rows if name == "backend"]) == len(BACKENDS)
+    monkeypatch.setattr(doctor, "find_version", lambda name: "1.0")
+    (tmp_path / "data" / "tgvc" / "engine.key").write_bytes(b"short")
+    (engines,) = (text for name, text in doctor.doctor_rows(doctor.examine()) if name == "engines")
+    assert engines.startswith("none can be used: signing key")
 
 
 def test_a_backend_that_does_not_run_stops_the_networks_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 
 from tgvc import __version__
 from tgvc.backends.base import BACKENDS, load_backend
+from tgvc.backends.engines.store import EngineStore
+from tgvc.backends.libraries import find_clashes, find_versions
 from tgvc.config import DecoderConfig
 from tgvc.errors import BackendError, BundleError
 from tgvc.memory import available_memory
@@ -29,6 +31,18 @@ from tgvc.types import Picture, join_planes, still_motion
 _REQUIRED = {"numpy": "numpy", "av": "av", "opencv": "cv2", "numba": "numba", "pillow": "PIL"}
 _OPENCV = ("opencv-python-headless", "opencv-python", "opencv-contrib-python-headless", "opencv-contrib-python")
 _CODECS = {"libsvtav1": "w", "libdav1d": "r", "libx264": "w", "libvpx-vp9": "w"}  # libav's name -> reads or writes
+_LIBRARIES = (  # what backends are made of
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "onnx",
+    "tensorrt-cu13",
+    "tensorrt-cu12",
+    "tensorrt",
+    "tensorrt-rtx-cu13",
+    "cupy-cuda13x",
+    "cupy-cuda12x",
+)
 _SIZE = (512, 320)
 _SAMPLES = 65536  # points x frames of one run of a tracker
 _LENGTH = 17  # frames of a measured segment: its flow is found once for fifteen frames painted
@@ -46,8 +60,9 @@ def examine(bundles: Sequence[str] = ()) -> dict[str, Any]:
     Returns:
         ``tgvc``, ``python``, ``platform``, ``cpu``, ``memory`` (bytes available or None), ``packages`` (name ->
         version, None if missing), ``broken`` (name -> why it cannot be imported), ``codecs`` (libav's name -> present),
-        ``gpu``, ``networks`` (see `find_networks`), ``runs`` (what -> "" if it runs, else what is missing) and
-        ``speed`` (None where the codec does not run).
+        ``gpu``, ``libraries`` (of backends, those that are installed: name -> version), ``clashes`` (which of them
+        break each other, and what to do), ``networks`` (see `find_networks`), ``runs`` (what -> "" if it runs, else
+        what is missing) and ``speed`` (None where the codec does not run).
     """
     packages = {name: find_version(name) for name in (*_REQUIRED, "hdbscan")}
     broken = {name: why for name, module in _REQUIRED.items() if (why := _import_fault(module))}
@@ -64,6 +79,8 @@ def examine(bundles: Sequence[str] = ()) -> dict[str, Any]:
         "broken": broken,
         "codecs": codecs,
         "gpu": find_gpus(),
+        "libraries": find_versions(*_LIBRARIES),
+        "clashes": find_clashes(),
         "networks": networks,
         "runs": runs,
         "speed": None if runs["generator warp"] else measure_speed(),
@@ -83,7 +100,10 @@ def doctor_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         ("broken", ", ".join(missing)),
         ("codecs", ", ".join(f"{name} {'yes' if there else 'missing'}" for name, there in found["codecs"].items())),
     ]
+    rows += [("libraries", ", ".join(f"{name} {version}" for name, version in found["libraries"].items()))]
+    rows += [("clash", clash) for clash in found["clashes"]]
     rows += [("backend", _backend_line(name, backend)) for name, backend in found["networks"]["backends"].items()]
+    rows += [("engines", _engines_line(found["networks"]["engines"]))]
     rows += [("bundle", _bundle_line(name, bundle)) for name, bundle in found["networks"]["bundles"].items()]
     rows += [
         ("runs" if not why else "does not", what + (f": {why}" if why else "")) for what, why in found["runs"].items()
@@ -128,7 +148,7 @@ def find_gpus() -> dict[str, Any]:
     return {
         "driver": driver,
         "devices": devices,
-        "note": f"CUDA {driver}; for networks alone, through the backend onnxruntime-cuda",
+        "note": f"CUDA {driver}; for networks, through the backends that run on it",
     }
 
 
@@ -139,17 +159,19 @@ def find_networks(folders: Sequence[str] = ()) -> dict[str, Any]:
         folders: of other bundles.
 
     Returns:
-        ``backends``: by name, ``fault`` (empty if it runs here), ``version`` and ``providers`` in force. ``bundles``:
-        by name or folder, ``fault`` (empty if it is whole), ``revision``, ``bytes``, and ``memory``: what it takes on
-        the CPU, in words.
+        ``backends``: by name, ``fault`` (empty if it runs here), ``version``, ``providers`` in force and ``device``.
+        ``engines``: ``folder``, how many entries (``count``), their ``bytes``, how many would be ``refused``, and the
+        ``fault`` that keeps all of them from being used. ``bundles``: by name or folder, ``fault`` (empty if it is
+        whole), ``revision``, ``bytes``, and ``memory``: what it takes on the CPU, in words.
     """
     backends: dict[str, Any] = {}
     for name in BACKENDS:
         try:
             backend = load_backend(name)
-            backends[name] = {"fault": "", "version": backend.version, "providers": list(backend.providers)}
+            found = {"version": backend.version, "providers": list(backend.providers), "device": backend.device}
+            backends[name] = {"fault": "", **found}
         except BackendError as fault:
-            backends[name] = {"fault": str(fault), "version": None, "providers": []}
+            backends[name] = {"fault": str(fault), "version": None, "providers": [], "device": None}
     bundles: dict[str, Any] = {}
     for name in (*EMBEDDED, *folders):
         try:
@@ -159,7 +181,22 @@ def find_networks(folders: Sequence[str] = ()) -> dict[str, Any]:
             bundles[name] = {"fault": "", "revision": bundle.revision, "bytes": size, "memory": needs}
         except BundleError as fault:
             bundles[name] = {"fault": str(fault), "revision": None, "bytes": 0, "memory": ""}
-    return {"backends": backends, "bundles": bundles}
+    return {"backends": backends, "engines": _find_engines(), "bundles": bundles}
+
+
+def _find_engines() -> dict[str, Any]:
+    store = EngineStore()
+    nothing: dict[str, Any] = {"folder": str(store.folder), "count": 0, "bytes": 0, "refused": 0, "fault": ""}
+    try:
+        entries = list(store.entries())
+    except BackendError as fault:
+        return nothing | {"fault": str(fault)}
+    sizes = {
+        "count": len(entries),
+        "bytes": sum(e.size for e in entries),
+        "refused": sum(bool(e.fault) for e in entries),
+    }
+    return nothing | sizes
 
 
 def _memory_needs(bundle: ModelBundle) -> str:
@@ -306,6 +343,15 @@ def _backend_line(name: str, backend: dict[str, Any]) -> str:
     if backend["fault"]:
         return f"not here: {backend['fault']}"
     return f"{name} {backend['version']} with {', '.join(backend['providers'])}"
+
+
+def _engines_line(engines: dict[str, Any]) -> str:
+    if engines["fault"]:
+        return f"none can be used: {engines['fault']}"
+    if not engines["count"]:
+        return ""
+    refused = f", {engines['refused']} refused: see `tgvc engines list`" if engines["refused"] else ""
+    return f"{engines['count']} in {engines['folder']}, {engines['bytes'] / 1e9:.2f} GB{refused}"
 
 
 def _bundle_line(name: str, bundle: dict[str, Any]) -> str:

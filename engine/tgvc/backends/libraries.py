@@ -48,16 +48,20 @@ def linked_tensorrt(folder: Path | None = None) -> int | None:
         return int(found[1]) if found else None
 
 
+def tensorrt_range(major: int) -> str:
+    """What to install for a major version of TensorRT: 10.13 is the first whose networks are strongly typed as here."""
+    return f"tensorrt-cu13>={'10.13' if major == 10 else f'{major}.0'},<{major + 1}"
+
+
 def tensorrt_clash() -> str:
     """Why ONNX Runtime cannot use the TensorRT that is installed; empty if it can, or if one of them is not there."""
     linked, installed = linked_tensorrt(), installed_tensorrt()
     if linked is None or not installed or installed.partition(".")[0] == str(linked):
         return ""
     runtime = next(iter(find_versions("onnxruntime-gpu", "onnxruntime").values()), "")
-    lowest = "10.13" if linked == 10 else f"{linked}.0"
     return (
         f"ONNX Runtime {runtime} is linked with libnvinfer.so.{linked}, and TensorRT {installed} is installed: "
-        f"pip install 'tensorrt-cu13>={lowest},<{linked + 1}', or an environment of its own for onnxruntime-tensorrt"
+        f"pip install '{tensorrt_range(linked)}', or an environment of its own for onnxruntime-tensorrt"
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tgvc.backends.cuda import Gpu
 from tgvc.backends.engines.store import EngineStore
-from tgvc.backends.libraries import installed_tensorrt, linked_tensorrt, tensorrt_clash
+from tgvc.backends.libraries import installed_tensorrt, linked_tensorrt, tensorrt_clash, tensorrt_range
 from tgvc.backends.spec import NetRecord
 
 PROVIDER = "TensorrtExecutionProvider"
@@ -29,7 +29,7 @@ def missing_tensorrt() -> str:
     try:
         ctypes.CDLL(f"libnvinfer.so.{linked}")
     except OSError as fault:
-        return f"{' '.join(str(fault).split())}; pip install 'tensorrt-cu13>={linked}.0,<{linked + 1}'"
+        return f"{' '.join(str(fault).split())}; pip install '{tensorrt_range(linked)}'"
     return ""
 
 
