@@ -7,6 +7,7 @@ encode a point; both are written as soon as they exist.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -57,14 +58,14 @@ def search_qualities(
         for _ in range(ATTEMPTS):
             if seen.get(encoder.coarsest, 0) >= target:
                 break
-            quality = _guess(encoder, seen, target)
+            quality = guess_quality(encoder, seen, target)
             if quality in seen or abs(math.log2(trial(quality) / target)) < CLOSE:
                 break
     chosen = {min(seen, key=lambda q: abs(math.log2(seen[q] / target))) for target in targets}
     return sorted(chosen, reverse=True)
 
 
-def _guess(encoder: encoders.Encoder, trials: dict[float, int], target: float) -> float:
+def guess_quality(encoder: encoders.Encoder, trials: dict[float, int], target: float) -> float:
     """The quality expected to give ``target`` bytes, on the line through the nearest trials of either side."""
     cheaper = max((q for q in trials if trials[q] <= target), key=lambda q: trials[q], default=None)
     dearer = min((q for q in trials if trials[q] > target), key=lambda q: trials[q], default=None)
@@ -93,12 +94,17 @@ def is_dominated(point: dict[str, Any], others: list[dict[str, Any]]) -> bool:
 class Sweep:
     """The baselines of one clip in one file.
 
+    Args:
+        clip: what is encoded.
+        path: JSON file; what stands in it already is not done again.
+        rates: bits per pixel around which points are wanted, growing; None = `RATES`.
+
     Raises:
         ConfigError: The file is of another clip or another number of frames.
     """
 
-    def __init__(self, clip: Clip, path: Path) -> None:
-        self.clip, self.path = clip, path
+    def __init__(self, clip: Clip, path: Path, rates: Sequence[float] | None = None) -> None:
+        self.clip, self.path, self.rates = clip, path, rates
         width, height = clip.size
         facts = {
             "clip": clip.path.stem,
@@ -115,7 +121,8 @@ class Sweep:
             raise ConfigError(f"{path}: {k} is {self.record.get(k)}, the clip's is {facts[k]}; use another folder")
         self._reference: Reference | None = None
         self._small: dict[tuple[int, int], list[Picture]] = {}
-        self._streams: dict[tuple[int, int, float], bytes] = {}
+        self._streams: dict[tuple[str, int, int, float], tuple[bytes, str]] = {}
+        self.seconds: dict[tuple[str, int, int, float], float] = {}  # that each encode of this run took
 
     def run(self, codec: str, fractions: Sequence[Fraction] | None = None) -> Iterator[str]:
         """Do what is missing for one codec at some sizes, None = all; a line of text after every point."""
@@ -135,7 +142,7 @@ class Sweep:
         for point in entry["points"]:
             if "vmaf" not in point["scores"] and not is_dominated(point, entry["points"]):
                 width, height = map(int, point["size"].split("x"))
-                pictures = self._decode(codec, (width, height), point["q"])
+                pictures = self.decode(codec, (width, height), point["q"])
                 scores = {**score(self._source(), pictures), **score_vmaf(self.clip.pictures, pictures)}
                 point["scores"] = {k: shorten(v) for k, v in scores.items()}
                 self._save()
@@ -150,12 +157,7 @@ class Sweep:
         trials = {float(q): size for q, size in known.items()}
 
         def encode(quality: float) -> int:
-            stream, version = encoders.encode(encoder, self._scaled(width, height), self.clip.fps, quality)
-            entry["version"] = entry["version"] or version or f"of ffmpeg {self.record['ffmpeg']}"
-            self._streams[width, height, quality] = stream
-            known[f"{quality:g}"] = size = encoders.count_payload(encoder, stream)
-            self._save()
-            return size
+            return self.try_quality(codec, (width, height), quality)
 
         alike = self.record["codecs"].get(encoder.alike, {"points": []})["points"]
         if chosen := [float(p["q"]) for p in alike if p["size"] == f"{width}x{height}"]:
@@ -164,27 +166,47 @@ class Sweep:
                     encode(quality)
             return chosen
         frame = math.prod(self.clip.size) * len(self.clip.pictures) / 8
-        chosen = search_qualities(encoder, trials, [rate * frame for rate in RATES], encode)
-        return [q for q in chosen if trials[q] <= HIGHEST * frame]
+        rates = RATES if self.rates is None else self.rates
+        chosen = search_qualities(encoder, trials, [rate * frame for rate in rates], encode)
+        highest = max(HIGHEST, rates[-1] * 2**CLOSE)
+        return [q for q in chosen if trials[q] <= highest * frame]
 
     def _add(self, codec: str, entry: dict[str, Any], size: tuple[int, int], quality: float) -> str:
         """Record a point with the two fast scores."""
         name = f"{size[0]}x{size[1]}"
         cost = entry["trials"][name][f"{quality:g}"]
-        scores = score(self._source(), self._decode(codec, size, quality), FAST)
+        scores = score(self._source(), self.decode(codec, size, quality), FAST)
         point = {"size": name, "q": quality, "bytes": cost, "bpp": shorten(self.clip.bpp(cost))}
         entry["points"].append({**point, "scores": {k: shorten(v) for k, v in scores.items()}})
         self._save()
         return f"{codec} {name} q {quality:g}: {cost} bytes, {scores['psnr_y']:.2f} dB"
 
-    def _decode(self, codec: str, size: tuple[int, int], quality: float) -> list[Picture]:
-        """The pictures of a point at the clip's size."""
+    def try_quality(self, codec: str, size: tuple[int, int], quality: float) -> int:
+        """Bytes of an encode at a size and quality; recorded as a trial."""
+        entry = self.record["codecs"][codec]
+        known = entry["trials"].setdefault(f"{size[0]}x{size[1]}", {})
+        if f"{quality:g}" not in known:
+            stream, version = self._encode(codec, size, quality)
+            entry["version"] = entry["version"] or version or f"of ffmpeg {self.record['ffmpeg']}"
+            known[f"{quality:g}"] = encoders.count_payload(encoders.ENCODERS[codec], stream)
+            self._save()
+        return int(known[f"{quality:g}"])
+
+    def decode(self, codec: str, size: tuple[int, int], quality: float) -> list[Picture]:
+        """The pictures of an encode at the clip's size."""
         encoder = encoders.ENCODERS[codec]
-        if (*size, quality) not in self._streams:
-            stream, _ = encoders.encode(encoder, self._scaled(*size), self.clip.fps, quality)
-            self._streams[*size, quality] = stream
-        stream = self._streams[*size, quality]
+        stream, _ = self._encode(codec, size, quality)
         return scale(encoders.decode(encoder, stream, *size, len(self.clip.pictures)), *self.clip.size)
+
+    def _encode(self, codec: str, size: tuple[int, int], quality: float) -> tuple[bytes, str]:
+        """The stream, encoded at most once, and the encoder's version."""
+        key = (codec, *size, quality)
+        if key not in self._streams:
+            encoder = encoders.ENCODERS[codec]
+            began = time.perf_counter()
+            self._streams[key] = encoders.encode(encoder, self._scaled(*size), self.clip.fps, quality)
+            self.seconds[key] = time.perf_counter() - began
+        return self._streams[key]
 
     def _scaled(self, width: int, height: int) -> list[Picture]:
         if (width, height) not in self._small:

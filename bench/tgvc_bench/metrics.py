@@ -15,7 +15,7 @@ swd                       relative sliced Wasserstein distance of Laplacian patc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -71,10 +71,14 @@ def score(
     source = reference if isinstance(reference, Reference) else Reference(reference)
     if keys is not None:
         return {k: float(v.mean()) for k, v in _score_fidelity(source.pictures, test, keys).items()}
-    frames = score_frames(source, test)
+    return mean_scores(source, score_frames(source, test))
+
+
+def mean_scores(reference: Reference, frames: Mapping[str, Series]) -> dict[str, float]:
+    """The scores of a clip of those of its frames, as `score_frames` gives them."""
     result = {k: float(np.nanmean(v)) if np.any(np.isfinite(v)) else 0.0 for k, v in frames.items()}
-    total = sum(source.energy)
-    result["grad_energy"] = float(np.dot(frames["grad_energy"], source.energy) / total) if total else 1.0
+    total = sum(reference.energy)
+    result["grad_energy"] = float(np.dot(frames["grad_energy"], reference.energy) / total) if total else 1.0
     return result
 
 
