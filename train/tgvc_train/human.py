@@ -32,10 +32,10 @@ class HumanRecipe:
 
     ``paint_from``: step from which frames are painted; before it only motion is learnt, and mostly of pictures bent by
     a known one. ``thrift_over``: steps from there over which noise on states and ``calm`` reach their size.
-    ``bent_first, bent``: shares of pairs that are one picture and itself bent, before and from then on. ``flow``: weight
-    of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``cells``: weight of the
-    small picture moved alone. ``structure``: of structural dissimilarity. ``calm``: of how large states are and how much
-    they change, which is what is paid for.
+    ``bent_first, bent``: shares of pairs that are one picture and itself bent, before and from then on. ``flow``:
+    weight of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``cells``: weight
+    of the small picture moved alone. ``structure``: of structural dissimilarity. ``calm``: of how large states are and
+    how much they change, which is what is paid for.
     """
 
     steps: int = 14000
