@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from tgvc.models.bundle import ModelBundle
+from tgvc.models.constants import MAPS
 from tgvc.models.manifest import Constants
 from tgvc_export.bundle import NetExport, export_bundle
 from tgvc_export.nano.autoencoder import Decoder, Encoder, ScaledDecoder, ScaledEncoder
 from tgvc_export.nano.denoiser import Denoiser
 from tgvc_train.checkpoint import load_checkpoint
+from tgvc_train.maps import FOLDER
 from tgvc_train.samples import Samples, Window
 
 STEPS, DETAIL, WINDOW = 4, 0.5, 16
@@ -22,33 +24,40 @@ _EXAMPLES = ((2, 3, 128), (1, 5, 96))  # windows, frames, px: what the export is
 LICENCE = "Apache-2.0"
 
 
-def load_networks(run: Path) -> tuple[nn.Module, Denoiser, nn.Module]:
+def load_networks(run: Path, *, maps: bool = False) -> tuple[nn.Module, Denoiser, nn.Module]:
     """Encoder and decoder with latents of unit residual deviation, and the denoiser, all averaged weights.
+
+    Args:
+        run: folder of checkpoints.
+        maps: take the denoiser of the stage maps.
 
     Raises:
         ValueError: a stage was not trained yet.
     """
-    states = {name: load_checkpoint(run / f"{name}.pt") for name in ("autoencoder", "denoiser", "decoder")}
-    first, second, third = states["autoencoder"], states["denoiser"], states["decoder"]
+    names = ("autoencoder", f"{FOLDER}/denoiser" if maps else "denoiser", "decoder")
+    first, second, third = (load_checkpoint(run / f"{name}.pt") for name in names)
     if first is None or second is None:
-        raise ValueError(f"{run}: train autoencoder and denoiser first")
+        raise ValueError(f"{run}: train {' and '.join(names[:2])} first")
     scale = second["scale"]
-    encoder, decoder, denoiser = Encoder(len(scale)), Decoder(len(scale)), Denoiser(len(scale))
+    encoder, decoder = Encoder(len(scale)), Decoder(len(scale))
+    denoiser = Denoiser(len(scale), MAPS if maps else 0)
     encoder.load_state_dict(first["encoder_average"])
     decoder.load_state_dict(first["decoder_average"] if third is None else third["average"])
     denoiser.load_state_dict(second["average"])
     return ScaledEncoder(encoder, scale).eval(), denoiser.eval(), ScaledDecoder(decoder, scale).eval()
 
 
-def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict[str, Any]) -> ModelBundle:
-    """Export the networks of a run, checked on prepared samples.
+def write_bundle(
+    data: Path, run: Path, folder: Path, revision: str, notes: dict[str, Any], *, maps: bool = False
+) -> ModelBundle:
+    """Export the networks of a run, checked on prepared samples; with ``maps`` the denoiser that is shown them.
 
     Raises:
         ValueError: a stage was not trained yet, or the export is not what torch computes.
     """
-    encoder, denoiser, decoder = load_networks(run)
+    encoder, denoiser, decoder = load_networks(run, maps=maps)
     samples, rng = Samples(data), np.random.default_rng(0)
-    cases = [_example(samples.window(rng, *shape), encoder) for shape in _EXAMPLES]
+    cases = [_example(samples.window(rng, *shape), encoder, denoiser.maps) for shape in _EXAMPLES]
     nets = {
         "encoder": NetExport(encoder, [{"planes": c["planes"]} for c in cases]),
         "denoiser": NetExport(denoiser, [{n: c[n] for n in ("x", "t", "base", "keys", "hints")} for c in cases]),
@@ -63,6 +72,7 @@ def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict
         train_steps=1000,
         steps=STEPS,
         window=WINDOW,
+        maps=denoiser.maps,
     )
     return export_bundle(
         nets, folder, name="nano", revision=revision, licence=LICENCE, constants=constants, notes=notes
@@ -70,8 +80,10 @@ def write_bundle(data: Path, run: Path, folder: Path, revision: str, notes: dict
 
 
 @torch.no_grad()
-def _example(window: Window, encoder: nn.Module) -> dict[str, Tensor]:
-    """Inputs of all networks for one window."""
+def _example(window: Window, encoder: nn.Module, maps: int) -> dict[str, Tensor]:
+    """Inputs of all networks for one window, with so many channels of spots after the hints."""
+    batch, _, *rest = window.hints.shape
+    spots = (torch.rand(batch, maps, *rest, generator=torch.Generator().manual_seed(1)) - 0.7).clamp(min=0)
     shape = window.source.shape[:2]
     base, before, after = (
         encoder(p.flatten(0, 1)).unflatten(0, shape).transpose(1, 2) for p in (window.warp, window.before, window.after)
@@ -83,5 +95,5 @@ def _example(window: Window, encoder: nn.Module) -> dict[str, Tensor]:
         "t": torch.full((len(base),), 749.0),
         "base": base.contiguous(),
         "keys": torch.cat([before, after], dim=1),
-        "hints": window.hints.contiguous(),
+        "hints": torch.cat([window.hints, spots], dim=1),
     }

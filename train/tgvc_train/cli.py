@@ -34,6 +34,11 @@ def cli() -> None:
     tgvc-train maps            (optional: for streams of profile actdiff)
     tgvc-train bundle -o engine/tgvc/assets/nano
 
+    \b
+    tgvc-train prepare --profile dynamics --data train-data/dynamics --clips ... --photos ...
+    tgvc-train mover --data train-data/dynamics
+    tgvc-train mover-bundle --data train-data/dynamics -o engine/tgvc/assets/flow-nano
+
     Every step can be interrupted and goes on where it was. The same commands run on a GPU with --device cuda.
     """
 
@@ -46,10 +51,10 @@ def cli() -> None:
 @click.option("--processes", default=1, show_default=True)
 @click.option(
     "--profile",
-    type=click.Choice(["auto", "actdiff"]),
+    type=click.Choice(["auto", "actdiff", "dynamics"]),
     default="auto",
     show_default=True,
-    help="Of the encoder; actdiff sends the trajectories that the stage maps needs.",
+    help="Of the encoder; actdiff for the stage maps, dynamics, in a folder of its own, for the stage mover.",
 )
 @_DATA
 def prepare(clips: Path, photos: Path, per_clip: int, seed: int, processes: int, profile: str, data: Path) -> None:
@@ -151,6 +156,32 @@ def human(
     train_human(data / "human", run, HumanRecipe(**_given(steps=steps, seed=seed)), device=device, minutes=minutes)
 
 
+@cli.command()
+@_DATA
+@_RUN
+@_DEVICE
+@_MINUTES
+@_STEPS
+def mover(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
+    """Train the flow-driven painter of profile dynamics on samples prepared with that profile."""
+    from tgvc_train.mover import MoverRecipe, train_mover
+
+    train_mover(data, run, MoverRecipe(**_given(steps=steps)), device, minutes)
+
+
+@cli.command("mover-bundle")
+@click.option("--revision", required=True, help="Of the bundle, such as 1.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@_DATA
+@_RUN
+def mover_bundle(revision: str, output: Path, data: Path, run: Path) -> None:
+    """Write the flow-driven painter as ONNX with a manifest, checked against torch in a fresh process."""
+    from tgvc_train.mover_bundle import write_mover_bundle
+
+    made = write_mover_bundle(data, run, output, revision)
+    click.echo(f"{output}: {made.name} {made.revision}")
+
+
 @cli.command("human-bundle")
 @click.option("--revision", required=True, help="Of the bundle, such as 1.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
@@ -167,14 +198,17 @@ def human_bundle(revision: str, output: Path, data: Path, run: Path) -> None:
 @cli.command()
 @click.option("--revision", required=True, help="Of the bundle, such as 1.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder.")
+@click.option("--maps", is_flag=True, help="With the denoiser of the stage maps.")
 @_DATA
 @_RUN
-def bundle(revision: str, output: Path, data: Path, run: Path) -> None:
+def bundle(revision: str, output: Path, maps: bool, data: Path, run: Path) -> None:
     """Write the trained networks as ONNX with a manifest, checked against torch in a fresh process."""
     from tgvc_train.bundle import write_bundle
     from tgvc_train.checkpoint import trained_steps
+    from tgvc_train.maps import FOLDER
 
-    made = write_bundle(data, run, output, revision, {"trained_steps": trained_steps(run)})
+    steps = trained_steps(run) | ({FOLDER: trained_steps(run / FOLDER)["denoiser"]} if maps else {})
+    made = write_bundle(data, run, output, revision, {"trained_steps": steps}, maps=maps)
     click.echo(f"{output}: {made.name} {made.revision}")
 
 
