@@ -261,6 +261,7 @@ def _what_runs(
 
     return {
         "encoding, profile auto": needs("libsvtav1"),
+        "encoding, profile actdiff": needs("libsvtav1"),
         "encoding, profile tgvc": needs("libsvtav1")
         or ("" if clusters else "needs hdbscan; get it with pip install 'tgvc[cluster]'"),
         "decoding": needs("libdav1d"),
