@@ -206,3 +206,23 @@ def test_the_command_prints_a_row_per_file_and_ends_with_1_where_one_failed(fold
     assert report["counts"] == {"done": 0, "kept": 2, "failed": 0}
     manifest = json.loads((tmp_path / "out" / MANIFEST).read_text())
     assert [e["output_bytes"] for e in manifest["entries"]] == [e["output_bytes"] for e in report["entries"]]
+
+
+def test_the_job_files_of_the_cluster_are_valid_and_their_command_is_one(folder: Path, tmp_path: Path) -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML comes with Ray (extra `distributed`)")
+    place = Path(__file__).parents[1] / "deploy" / "ray"
+    job = yaml.safe_load((place / "job.yaml").read_text())
+    cluster_spec = job["spec"]["rayClusterSpec"]
+    images = {
+        container["image"]
+        for group in (cluster_spec["headGroupSpec"], *cluster_spec["workerGroupSpecs"])
+        for container in group["template"]["spec"]["containers"]
+    }
+    assert len(images) == 1, "all machines need one version"
+    words = job["spec"]["entrypoint"].replace("/data/clips", str(folder)).replace("/data", str(tmp_path)).split()
+    assert words[:3] == ["tgvc", "batch", "encode"]
+    command = commands.commands["batch"].commands["encode"]
+    with command.make_context("encode", words[3:]) as context:
+        assert (context.params["bpp"], context.params["ray"]) == (0.005, "auto")
+    environment = yaml.safe_load((place / "runtime-env.yaml").read_text())
+    assert environment["pip"] == ["tgvc[cluster,distributed]"]

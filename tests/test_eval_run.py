@@ -1,0 +1,179 @@
+"""An evaluation from end to end, on clips made on the spot."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+from click.testing import CliRunner
+
+from conftest import Texture, _picture
+from tgvc.batch import Place
+from tgvc.types import Picture
+from tgvc.video import VideoWriter
+from tgvc_bench import encoders
+from tgvc_bench.evaluation import run as runs
+from tgvc_bench.evaluation.command import evaluate
+from tgvc_bench.evaluation.plan import Question
+from tgvc_bench.evaluation.run import run_evaluation
+from tgvc_bench.evaluation.systems import System, choose_systems
+from tgvc_bench.evaluation.tables import BEGIN, END, format_tables
+from tgvc_bench.report.record import read_evaluation
+from video_samples import info_of
+
+pytest.importorskip("imageio_ffmpeg", reason="conventional encoders and VMAF need imageio-ffmpeg (extra `eval`)")
+pytest.importorskip("scipy", reason="BD-rates need SciPy (extra `eval`)")
+
+assert Texture  # the scene of the clips
+FRAMES, SIZE, RATES = 6, (176, 176), (0.03, 0.06)
+ONLY = ("psnr_y", "ms_ssim")
+QUICK = choose_systems(["quick=effort=0,spacing=5,modes=H"])[0]
+ANCHOR = choose_systems(["svt-av1-p4"])[0]
+
+
+def scene(shift: float, seed: int) -> list[Picture]:
+    return [_picture(shift * t, 0, SIZE, seed) for t in range(FRAMES)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips, stored without loss."""
+    place = tmp_path_factory.mktemp("clips")
+    for name, seed in (("one", 1), ("two", 2)):
+        with VideoWriter(place / f"{name}.mkv", info_of(*SIZE), codec="ffv1") as writer:
+            for picture in scene(1.0, seed):
+                writer.write(picture)
+    return place
+
+
+def ask(folder: Path, *systems: System, **fields: Any) -> Question:
+    clips = tuple(sorted(folder.iterdir()))
+    asked = Question(clips, systems, RATES, FRAMES, metrics=ONLY, previews=(RATES[0],), sizes=(Fraction(1),))
+    return dataclasses.replace(asked, **fields)
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an evaluation of one system of ours and one conventional encoder."""
+    output = tmp_path_factory.mktemp("eval")
+    run_evaluation(ask(folder, QUICK, ANCHOR), output)
+    return output
+
+
+def test_the_record_is_one_that_the_page_takes_and_its_bytes_are_those_of_files(finished: Path) -> None:
+    record = read_evaluation(finished / "record.json")
+    assert [(e["clip"], e["system"], e["rate"]) for e in record["entries"]] == [
+        (clip, system, rate) for clip in ("one", "two") for rate in RATES for system in ("quick", "svt-av1-p4")
+    ]
+    sizes = sorted(p.stat().st_size for p in (finished / "cache" / "streams").glob("*.tgvc"))
+    ours = [e for e in record["entries"] if e["system"] == "quick"]
+    assert sorted(e["bytes"] for e in ours) == sizes
+    for entry in record["entries"]:
+        assert entry["bpp"] == pytest.approx(8 * entry["bytes"] / (SIZE[0] * SIZE[1] * FRAMES), rel=1e-5)
+        assert entry["scores"]["psnr_y"] == pytest.approx(sum(entry["frames"]["psnr_y"]) / FRAMES, rel=1e-4)
+        assert len(entry["frames"]["ms_ssim"]) == FRAMES
+    assert all(sum(e["layers"].values()) == e["bytes"] for e in ours)
+    conventional = [e for e in record["entries"] if e["system"] == "svt-av1-p4"]
+    assert all(e["size"] == list(SIZE) for e in conventional)
+    assert set(record["points"]["one"]["svt-av1-p4"][0]) >= {"size", "bytes", "bpp", "scores"}
+
+
+def test_previews_of_the_chosen_rates_are_videos_with_every_frame(finished: Path) -> None:
+    found = sorted(p.relative_to(finished / "media").as_posix() for p in (finished / "media").rglob("*.mp4"))
+    names = ("quick-0.03", "source", "svt-av1-p4-0.03")
+    assert found == [f"{clip}/{name}.mp4" for clip in ("one", "two") for name in names]
+    with av.open(str(finished / "media" / found[0])) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.pix_fmt) == ("h264", "yuv420p")
+        assert sum(1 for _ in container.decode(stream)) == FRAMES
+
+
+def test_what_is_known_is_not_measured_again_until_something_changes(
+    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_evaluation(finished / "record.json")["entries"]
+    counted: list[tuple[int, int]] = []
+
+    def count(question: Question) -> tuple[int, int]:
+        run_evaluation(question, finished, on_start=lambda known, wanted: counted.append((known, wanted)))
+        return counted[-1]
+
+    monkeypatch.setattr(runs, "run_all", lambda work, parts, place: iter(()))  # nothing is measured here
+    assert count(ask(folder, QUICK, ANCHOR)) == (8, 0)
+    assert read_evaluation(finished / "record.json")["entries"] == before
+    assert count(ask(folder, QUICK, ANCHOR, frames=FRAMES - 1)) == (0, 8)
+    assert count(ask(folder, QUICK, ANCHOR, metrics=("psnr_y",))) == (0, 8)
+    assert count(ask(folder, QUICK, ANCHOR, rates=(*RATES, 0.08))) == (8, 4)
+    (finished / "media" / "one" / "quick-0.03.mp4").write_bytes(b"damaged")
+    assert count(ask(folder, QUICK, ANCHOR)) == (7, 1)
+
+
+def test_processes_measure_what_one_process_measures(folder: Path, tmp_path: Path) -> None:
+    question = ask(folder, QUICK)
+
+    def plain(place: Place) -> list[dict[str, Any]]:
+        output = tmp_path / str(place.jobs)
+        entries: list[dict[str, Any]] = run_evaluation(question, output, place)["entries"]
+        files = {
+            p.relative_to(output).as_posix(): p.read_bytes() for p in output.rglob("*") if p.suffix in (".mp4", ".tgvc")
+        }
+        assert len(files) == 4 + 4
+        return [{k: v for k, v in e.items() if k != "seconds"} for e in entries] + [files]
+
+    assert plain(Place(2)) == plain(Place(1))
+
+
+def test_one_failure_stops_nothing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    clips = (tmp_path / "broken.mp4", folder / "one.mkv")
+    broken = dataclasses.replace(encoders.ENCODERS["svt-av1-p4"], options="-c:v nosuchencoder -crf {q}")
+    monkeypatch.setitem(encoders.ENCODERS, "broken", broken)
+    lost = System(
+        "lost", "networks that are not there", decode={"generator": "latent", "bundle": str(tmp_path / "none")}
+    )
+    systems = (System("broken", "no encoder", codec="broken"), lost, QUICK)
+    record = run_evaluation(ask(folder, *systems, clips=clips, rates=RATES[:1]), tmp_path / "out")
+    assert set(record["failed_clips"]) == {"broken"}
+    errors = {e["system"]: e.get("error", "") for e in record["entries"]}
+    assert errors["quick"] == ""
+    assert "nosuchencoder" in errors["broken"]
+    assert "none" in errors["lost"]
+    text = format_tables(record)
+    assert "- broken: " in text
+    assert "- one, lost, 0.03: " in text
+    again = run_evaluation(ask(folder, *systems, clips=clips, rates=RATES[:1]), tmp_path / "out")
+    assert {e["system"]: e.get("error", "") for e in again["entries"]} == errors
+
+
+def test_the_command_writes_page_and_tables_and_remakes_the_table_of_a_readme(
+    folder: Path, finished: Path, tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# A\n\n{BEGIN}\n{END}\n\nB\n")
+    # the metrics of the README's table decide who wins; a rate of its own keeps the work small
+    arguments = [str(folder / "one.mkv"), "-o", str(tmp_path / "eval"), "--bpp", "0.06", "--frames", str(FRAMES)]
+    arguments += ["--system", "quick=effort=0,spacing=5,modes=H", "--system", "svt-av1-p4", "--sizes", "1"]
+    arguments += ["--readme", str(readme), "--readme-system", "quick", "--previews", "none"]
+    result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    text = readme.read_text()
+    assert text.startswith(f"# A\n\n{BEGIN}\n| against | rate | won |")
+    assert text.endswith(f"{END}\n\nB\n")
+    assert "| SVT-AV1 preset 4 | 0.06 bpp | " in text
+    assert (tmp_path / "eval" / "report.html").read_text().startswith("<!")
+    assert (tmp_path / "eval" / "tables.md").read_text() in result.output
+    record = json.loads((tmp_path / "eval" / "record.json").read_text())
+    assert set(record["entries"][0]["scores"]) == set(record["metrics"])
+    assert str(folder) not in record["command"]
+
+
+def test_metrics_without_their_weights_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    arguments = [str(folder), "-o", str(tmp_path / "out"), "--metric", "lpips"]
+    result = CliRunner().invoke(evaluate, arguments)
+    assert "give --weights alexnet=FILE:SHA256" in str(result.exception)
+    assert not (tmp_path / "out").exists()
