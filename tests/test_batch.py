@@ -16,6 +16,7 @@ from tgvc.batch import Decoding, Encoding, Failure, Place, cluster, run_all, run
 from tgvc.batch.manifest import MANIFEST
 from tgvc.batch.places import LOCAL
 from tgvc.cli.commands import commands
+from tgvc.cli.process import Interrupted
 from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.errors import BackendError, ConfigError
 from tgvc.types import VideoInfo
@@ -226,3 +227,16 @@ def test_the_job_files_of_the_cluster_are_valid_and_their_command_is_one(folder:
         assert (context.params["bpp"], context.params["ray"]) == (0.005, "auto")
     environment = yaml.safe_load((place / "runtime-env.yaml").read_text())
     assert environment["pip"] == ["tgvc[cluster,distributed]"]
+
+
+def test_an_interrupt_says_that_the_work_is_kept(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise Interrupted(signal.SIGINT)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr("tgvc.batch.run_batch", interrupt)
+        commands.main(["batch", "encode", str(folder), "-o", str(tmp_path / "out")])
+    assert ended.value.code == 130
+    assert capfd.readouterr().err == "tgvc: interrupted, what is done is kept, the same command goes on\n"

@@ -11,7 +11,7 @@ import click
 
 from tgvc.cli.batch import place_options
 from tgvc.cli.options import parse_size
-from tgvc.cli.process import FAILED
+from tgvc.cli.process import FAILED, resumable
 
 if TYPE_CHECKING:  # --help needs none of it
     from tgvc_bench.evaluation.plan import Question
@@ -123,7 +123,7 @@ def evaluate(clips: tuple[Path, ...], output: Path, **options: Any) -> None:
 
     place = Place(options["jobs"], options["ray"], options["gpus"])
     question = read_question(clips, options)
-    with _progress(quiet=options["quiet"]) as (on_start, on_entry):
+    with resumable(), _progress(quiet=options["quiet"]) as (on_start, on_entry):
         record = run_evaluation(
             question, output, place, command=describe_command(question, options), on_start=on_start, on_entry=on_entry
         )

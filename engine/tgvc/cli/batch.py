@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tgvc.cli.options import build_config, config_options
-from tgvc.cli.process import FAILED
+from tgvc.cli.process import FAILED, resumable
 from tgvc.config import DecoderConfig, EncoderConfig
 
 if TYPE_CHECKING:  # --help needs neither encoder nor decoder
@@ -105,7 +105,7 @@ def _run(work: Encoding | Decoding, folder: Path, output: Path, options: Mapping
 
     place = Place(options["jobs"], options["ray"], options["gpus"])
     quiet = options["quiet"]
-    with file_progress(quiet=quiet or options["as_json"]) as (on_start, on_file):
+    with resumable(), file_progress(quiet=quiet or options["as_json"]) as (on_start, on_file):
         report = run_batch(
             work,
             folder,

@@ -24,6 +24,7 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.left = "nothing was written"
 
 
 @contextmanager
@@ -46,6 +47,16 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """For work that keeps what it has done: an interrupt inside the block says so."""
+    try:
+        yield
+    except Interrupted as stopped:
+        stopped.left = "what is done is kept, the same command goes on"
+        raise
 
 
 class CommandLine(click.Group):
@@ -91,7 +102,7 @@ def complain(message: str, code: int, label: str = "error: ") -> int:
 
 def complain_interrupted(stopped: Interrupted) -> int:
     """Say that a signal ended the run; returns the exit code."""
-    return complain("interrupted, nothing was written", 128 + stopped.number, "")
+    return complain(f"interrupted, {stopped.left}", 128 + stopped.number, "")
 
 
 def leave(code: int) -> None:
