@@ -45,6 +45,7 @@ class KnownNetworks:
     blur: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
     texts: int = 0
+    decoder: str = "vae_decoder"
 
     def encode(self, pictures: FloatArray) -> FloatArray:
         n, _, height, width = pictures.shape

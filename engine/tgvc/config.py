@@ -22,7 +22,8 @@ GOPS = ("adaptive", "fixed")
 POINTS = ("greedy", "unweighted", "uniform", "moving")
 PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
-OF_INTERPOLATION = ("eta", "cfg", "cfg_start", "cfg_stop", "rescale", "fs", "prompt", "parity")
+OF_INTERPOLATION = ("eta", "cfg", "cfg_start", "cfg_stop", "rescale", "fs", "prompt", "parity", "vae")
+VAES = ("full", "tiny")
 SOLVERS = ("ddim", "dpmpp-2m")  # made by `tgvc.diffusion.solvers`
 FAST = ("steps3", "steps10")  # presets of `tgvc.synthesis.fast`
 TIMESTEPS = ("trailing", "ays-sd", "ays-svd")
@@ -294,6 +295,12 @@ class DecoderConfig:
         "frame rate that the networks are told; less = more motion (bundles of kind interpolation)",
         minimum=1,
         maximum=1000,
+    )
+    vae: str | None = option(
+        None,
+        "which decoder makes pictures of latents: full, or the tiny one if the bundle has it; default: full (bundles "
+        "of kind interpolation)",
+        choices=VAES,
     )
     prompt: str | None = option(
         None, "what the frames show, in words; default: nothing (bundles of kind interpolation)", metavar="TEXT"

@@ -306,7 +306,9 @@ def check_memory(config: DecoderConfig, networks: OpenNetworks, size: tuple[int,
 
     bundle, backend = networks
     runs = 1 if config.cfg == 1.0 else 2
-    footprint = decoding_footprint(bundle, size, runs=runs, on_device=backend.name != "onnxruntime")
+    footprint = decoding_footprint(
+        bundle, size, runs=runs, on_device=backend.name != "onnxruntime", tiny=config.vae == "tiny"
+    )
     check_fit(footprint, ignore=config.ignore_memory)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from tgvc.backends.spec import DataFile, NetRecord, file_fault, hash_file
 from tgvc.diffusion.schedule import SCHEDULE
 from tgvc.errors import BundleError
-from tgvc.models.constants import CONSTANTS, AnyConstants, HumanConstants, TrackerConstants
-from tgvc.models.contract import Tensors, contract_of, files_of, keeps_contract
+from tgvc.models.constants import CONSTANTS, AnyConstants, FlowConstants, HumanConstants, TrackerConstants
+from tgvc.models.contract import Tensors, contract_of, files_of, keeps_contract, optional_contract
 from tgvc.models.manifest import (
     FORMAT,
     MANIFEST,
@@ -86,11 +86,12 @@ def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:
 def contract_faults(manifest: Manifest) -> list[str]:
     """What networks lack of what their kind demands."""
     constants = manifest.constants
-    contract = contract_of(constants)
+    needed = contract_of(constants)
+    contract = needed | optional_contract(constants)
     faults = [f"file {name!r} is not known" for name in manifest.files if name not in files_of(constants)]
-    if not isinstance(constants, TrackerConstants | HumanConstants) and constants.schedule != SCHEDULE:
+    if not isinstance(constants, TrackerConstants | HumanConstants | FlowConstants) and constants.schedule != SCHEDULE:
         faults.append(f"schedule {constants.schedule!r}, this release knows {SCHEDULE}")
-    if lost := [name for name in contract if name not in manifest.nets]:
+    if lost := [name for name in needed if name not in manifest.nets]:
         faults.append(f"no {', '.join(lost)} among the networks")
     for name, record in manifest.nets.items():
         if name not in contract:
@@ -146,7 +147,7 @@ def write_manifest(
     Raises:
         BundleError: what was written is not a valid bundle.
     """
-    tensors = tensors or contract_of(constants)
+    tensors = tensors or contract_of(constants) | optional_contract(constants)
     records = [
         NetRecord(
             net,

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from tgvc.backends.spec import Dimension, TensorSpec, split_dimension
-from tgvc.models.constants import AnyConstants, HumanConstants, InterpolationConstants, TrackerConstants
+from tgvc.models.constants import (
+    AnyConstants,
+    FlowConstants,
+    HumanConstants,
+    InterpolationConstants,
+    TrackerConstants,
+)
 
 PLANES = 6  # of a picture at half size: four of luma, two of chroma
 HINTS = 4
@@ -13,8 +19,10 @@ IMAGE_PX = 224  # width and height of what the image tower looks at
 ENCODER, DENOISER, DECODER = "encoder", "denoiser", "decoder"
 UNET, VAE_ENCODER, VAE_DECODER = "unet", "vae_encoder", "vae_decoder"
 IMAGE_TOWER, TEXT_TOWER = "image_tower", "text_tower"
+TINY_DECODER = "tiny_decoder"  # may be missing
 FEATURES, UPDATE = "features", "update"
 PREDICTOR, KEY, FRAME = "predictor", "key", "frame"
+MOVER = "mover"
 VOCABULARY = "vocabulary"  # file of the text tower's tokens, see `tgvc.models.clip_text`; may be missing
 Tensors = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
@@ -27,7 +35,19 @@ def contract_of(constants: AnyConstants) -> dict[str, Tensors]:
         return tracker_contract(constants)
     if isinstance(constants, HumanConstants):
         return human_contract(constants)
+    if isinstance(constants, FlowConstants):
+        return flow_contract(constants)
     return residual_contract(constants.latent_channels, constants.cell_px, constants.maps)
+
+
+def optional_contract(constants: AnyConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of networks that a bundle may have besides, by their names.
+
+    ``tiny_decoder``: what ``vae_decoder`` does, by a smaller network that was trained to stand in for it.
+    """
+    if isinstance(constants, InterpolationConstants):
+        return {TINY_DECODER: interpolation_contract(constants)[VAE_DECODER]}
+    return {}
 
 
 def residual_contract(channels: int, cell_px: int, maps: int = 0) -> dict[str, Tensors]:
@@ -162,6 +182,20 @@ def human_contract(constants: HumanConstants) -> dict[str, Tensors]:
         KEY: ((map_of("picture", "N", colours, rows),), skips("N")),
         FRAME: ((*known, _tensor("driving", "N", 2 * c), *skips(1)), (map_of("painted", "N", colours, rows),)),
     }
+
+
+def flow_contract(constants: FlowConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of the network of kind ``flow``: N frames between two key pictures, h x w cells, all free.
+
+    ``to_first, to_last``: where cells lie in both key pictures, as displacements in cells, (x, y); ``sent, when``: see
+    `tgvc.synthesis.rough.Rough`. ``motion``: both displacements as the network corrected them.
+    """
+    half = constants.cell_px // 2
+    planes = PLANES, f"{half}*h", f"{half}*w"
+    inputs = [_tensor(name, 1, *planes) for name in ("first", "last")]
+    inputs += [_tensor(name, "N", 2, "h", "w") for name in ("to_first", "to_last")]
+    inputs += [_tensor("sent", "N", 3, "h", "w"), _tensor("when", "N", 2)]
+    return {MOVER: (tuple(inputs), (_tensor("pictures", "N", *planes), _tensor("motion", "N", 4, "h", "w")))}
 
 
 def keeps_contract(found: Tensors, wanted: Tensors, *, fixed: bool) -> bool:

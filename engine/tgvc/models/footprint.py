@@ -16,8 +16,8 @@ from tgvc.backends.spec import NetRecord
 from tgvc.errors import ConfigError
 from tgvc.memory import available_memory, device_memory
 from tgvc.models.bundle import ModelBundle
-from tgvc.models.constants import Constants, InterpolationConstants, TrackerConstants
-from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER
+from tgvc.models.constants import Constants, HumanConstants, InterpolationConstants, TrackerConstants
+from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, TINY_DECODER, UNET, VAE_DECODER, VAE_ENCODER
 
 MARGIN = 1.15
 _MIB = 1 << 20
@@ -28,6 +28,8 @@ _LOADED = {("float32", False): 3.5, ("float32", True): 1.7, ("float16", False): 
 # Kind residual: bytes per px of the picture, for 3 MB of networks of halves; grows with their width
 _RESIDUAL_PX, _RESIDUAL_BYTES = 2900, 2_948_000
 _RESIDUAL_FRAME_PX = 12  # bytes per px and frame of a segment: pictures, noise, conditions
+# Kind human: likewise, for 2.4 MB of networks
+_HUMAN_PX, _HUMAN_BYTES = 700, 2_354_000
 # Kind interpolation, at the published width: bytes per value
 _UNET_VALUES, _UNET_WIDTH, _UNET_HEADS = 1_438_854_980, 320, 5
 _UNET_CELL, _UNET_SCORES = 25, 2.5  # tensors of all cells in the finest width; of all scores of attention
@@ -67,16 +69,23 @@ class Footprint:
 
 
 def decoding_footprint(
-    bundle: ModelBundle, size: tuple[int, int], *, frames: int = 33, runs: int = 2, on_device: bool = False
+    bundle: ModelBundle,
+    size: tuple[int, int],
+    *,
+    frames: int = 33,
+    runs: int = 2,
+    on_device: bool = False,
+    tiny: bool = False,
 ) -> Footprint:
     """What decoding with a bundle takes at most.
 
     Args:
-        bundle: of kind ``residual`` or ``interpolation``.
+        bundle: of kind ``residual``, ``interpolation`` or ``human``.
         size: (width, height) of the pictures in px.
         frames: of the longest segment.
         runs: that go through the UNet at once: 2 with guidance, 1 without.
         on_device: networks run on a GPU.
+        tiny: the tiny decoder takes the place of the autoencoder's; its pictures are counted as if it were as wide.
 
     Raises:
         ConfigError: a bundle that does not decode.
@@ -85,7 +94,8 @@ def decoding_footprint(
     what = f"decoding {width}x{height} with bundle {bundle.label}"
     pixels, constants = width * height, bundle.constants
     pictures = pixels * frames * _RESIDUAL_FRAME_PX
-    loaded = {name: _loaded_bytes(record, on_device) for name, record in bundle.nets.items()}
+    unused = VAE_DECODER if tiny else TINY_DECODER
+    loaded = {name: _loaded_bytes(record, on_device) for name, record in bundle.nets.items() if name != unused}
     if isinstance(constants, Constants):
         stored = sum(record.size for record in bundle.nets.values())
         weights = sum(loaded.values())
@@ -97,6 +107,9 @@ def decoding_footprint(
             _unet_bytes(bundle.nets[UNET], constants, size, runs, on_device),
             *(_vae_bytes(bundle.nets[name], name, pixels, constants.cell_px, on_device) for name in _VAE),
         )
+    elif isinstance(constants, HumanConstants):
+        stored, weights = sum(record.size for record in bundle.nets.values()), sum(loaded.values())
+        activations = int(pixels * _HUMAN_PX * max(1.0, math.sqrt(stored / _HUMAN_BYTES)))
     else:
         raise ConfigError(f"bundle {bundle.label}: kind {bundle.kind} decodes nothing")
     networks = {"weights": weights, "activations": activations}

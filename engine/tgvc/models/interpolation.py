@@ -28,6 +28,10 @@ class InterpolationCalls(Protocol):
     def constants(self) -> InterpolationConstants:
         """Of the networks."""
 
+    @property
+    def decoder(self) -> str:
+        """Which network `decode` runs."""
+
     def encode(self, pictures: FloatArray) -> FloatArray:
         """Moments float32 (N, 2C, h, w), mean and log of the variance, of RGB float32 (N, 3, H, W) in -1..1."""
 
@@ -73,21 +77,29 @@ def queued_unet(calls: InterpolationCalls, device: Device) -> QueuedNet:
 
 def queued_decoder(calls: InterpolationCalls, device: Device) -> QueuedNet:
     """The VAE's decoder as it is queued: ``z`` in, ``picture`` out."""
-    return QueuedNet(device, lambda inputs: {"picture": calls.decode(inputs["z"])}, lambda: calls.net(VAE_DECODER))
+    return QueuedNet(device, lambda inputs: {"picture": calls.decode(inputs["z"])}, lambda: calls.net(calls.decoder))
 
 
 class InterpolationNetworks:
     """The networks of a bundle on a backend; see `InterpolationCalls`. Calls from several threads are allowed."""
 
-    def __init__(self, bundle: ModelBundle, backend: Backend) -> None:
+    def __init__(self, bundle: ModelBundle, backend: Backend, *, decoder: str = VAE_DECODER) -> None:
         """Take a bundle; the large networks are loaded when they are called.
 
+        Args:
+            bundle: of kind ``interpolation``.
+            backend: that runs its networks.
+            decoder: which network is the decoder: ``vae_decoder``, or ``tiny_decoder`` if the bundle has one.
+
         Raises:
-            BundleError: it is of another kind.
+            BundleError: it is of another kind, or has no such decoder.
         """
         if not isinstance(bundle.constants, InterpolationConstants):
             raise BundleError(f"bundle {bundle.label}: kind {bundle.kind!r}, expected 'interpolation'")
         self.bundle, self.backend, self.constants = bundle, backend, bundle.constants
+        if decoder not in bundle.nets:
+            raise BundleError(f"bundle {bundle.label}: has no {decoder}; decode without vae=tiny, or add one")
+        self.decoder = decoder
         self._loaded: dict[str, Net] = {}
         self._lock = threading.Lock()
 
@@ -97,7 +109,7 @@ class InterpolationNetworks:
 
     def decode(self, z: FloatArray) -> FloatArray:
         """See `InterpolationCalls.decode`."""
-        return _one_by_one(self.net(VAE_DECODER), z=z)["picture"]
+        return _one_by_one(self.net(self.decoder), z=z)["picture"]
 
     def look(self, pixels: FloatArray) -> tuple[FloatArray, FloatArray]:
         """See `InterpolationCalls.look`."""

@@ -10,7 +10,7 @@ from tgvc.errors import ConfigError
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.clip_text import Vocabulary, tokenise_prompts
 from tgvc.models.constants import INTERPOLATION, RESIDUAL
-from tgvc.models.contract import VOCABULARY
+from tgvc.models.contract import TINY_DECODER, VAE_DECODER, VOCABULARY
 from tgvc.models.interpolation import InterpolationNetworks, Tokens
 from tgvc.synthesis.fast import choose_plan
 from tgvc.synthesis.interpolation.generator import STRENGTH, InterpolationGenerator, InterpolationOptions
@@ -43,13 +43,15 @@ def make_interpolation(
         ConfigError: options that do not fit the bundle or each other.
         BundleError: another kind of bundle, or a vocabulary that is none.
     """
-    nets = InterpolationNetworks(bundle, backend)
+    nets = InterpolationNetworks(bundle, backend, decoder=TINY_DECODER if config.vae == "tiny" else VAE_DECODER)
     constants, parity = nets.constants, config.parity == "reference"
     if parity and config.guidance:
         raise ConfigError(
             f"guidance={config.guidance}: expected 0 or nothing with parity=reference, whose pull is fixed"
         )
     plan = choose_plan(config)
+    if parity and config.vae == "tiny":
+        raise ConfigError("vae='tiny': expected full with parity=reference, which is as published")
     if parity and plan != DEFAULT:
         raise ConfigError(f"solver={plan.label}: expected {DEFAULT.label} with parity=reference, which is as published")
     noisy = constants.eta if plan.solver == DDIM else 0.0  # other solvers add no noise; one asked for is refused
@@ -68,7 +70,7 @@ def make_interpolation(
             f"cfg_start, cfg_stop={plan.cfg_range}: expected cfg other than 1, which is no guidance at all"
         )
     facts = {
-        "bundle": bundle.label,
+        "bundle": bundle.label + (", tiny decoder" if nets.decoder == TINY_DECODER else ""),
         "backend": f"{backend.name} {backend.version}",
         "providers": backend.providers,
     }
