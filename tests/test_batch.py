@@ -230,13 +230,13 @@ def test_the_job_files_of_the_cluster_are_valid_and_their_command_is_one(folder:
 
 
 def test_an_interrupt_says_that_the_work_is_kept(
-    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise Interrupted(signal.SIGINT)
 
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
-        patch.setattr("tgvc.batch.run_batch", interrupt)
+    monkeypatch.setattr("tgvc.batch.run_batch", interrupt)
+    with pytest.raises(SystemExit) as ended:
         commands.main(["batch", "encode", str(folder), "-o", str(tmp_path / "out")])
     assert ended.value.code == 130
     assert capfd.readouterr().err == "tgvc: interrupted, what is done is kept, the same command goes on\n"
