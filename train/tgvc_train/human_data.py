@@ -128,7 +128,7 @@ class PairSource:
         shares: how often a pair comes from faces, other clips and photographs; kinds that are not there count as zero.
     """
 
-    def __init__(self, folder: Path, shares: tuple[float, float, float] = (0.6, 0.3, 0.1)) -> None:
+    def __init__(self, folder: Path, shares: tuple[float, float, float] = (0.75, 0.2, 0.05)) -> None:
         self._kinds: list[list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]] = []
         for kind in ("face", "clip", "photo"):
             folders = sorted(p for p in folder.glob(f"*-{kind}") if (p / "recipe.json").is_file())

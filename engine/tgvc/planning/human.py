@@ -35,10 +35,12 @@ from tgvc.types import FloatArray, Picture
 
 _SCALES = (Fraction(1, 2), Fraction(3, 4), Fraction(1))
 _STEP, _STRIDE = 36, 6  # code of the quantiser where the search begins, and how far it goes at once: an octave
+_TRIES = 12  # codings of the key pictures at most: there are few, and nobody knows how much they take
 _SEEN = 12  # frames, evenly spread, that a candidate is judged by
 _MOST_KEYS = (1, 2, 4, 6, 8)  # key pictures of a group, by effort
 _WORTHWHILE = 0.1  # dB of merit that a new key picture has to win
 _FADED = 6.0  # dB of merit below its key picture at which a frame of constant quality gets a new one
+_USUAL_QUALITY, _PER_OCTAVE = 50.0, 12.0  # quality that the first step suits, and how much of it doubles the step
 _ENOUGH = 0.96  # share of a budget that has to be filled, see `tgvc.planning.group`
 
 
@@ -134,7 +136,9 @@ class HumanPlanner:
 
     def _refresh(self, search: _Search) -> Choice:
         """Constant quality: a new key picture at the first frame that falls too far below the one before it."""
-        choice = Choice((0,), len(_SCALES) - 1, _STEP, 1)
+        assert search.task.quality is not None
+        step = round(_STEP + (search.task.quality - _USUAL_QUALITY) * _STRIDE / _PER_OCTAVE)
+        choice = Choice((0,), len(_SCALES) - 1, min(max(step, 0), STEP_CODES - 1), 1)
         count = len(search.task.pictures)
         while len(choice.keys) < max(1, count // 8):
             plan = search.try_choice(choice, whole=True)
@@ -204,7 +208,7 @@ class _Search:
             assert task.quality is not None
             quality = task.quality
         else:
-            quality = track.search(task.budget - len(payload) - place, guess)
+            quality = track.search(task.budget - len(payload) - place, guess, tries=_TRIES)
         coded = track.code(quality).payload
         seen = tuple(range(count)) if whole else tuple(np.unique(np.linspace(0, count - 1, _SEEN).astype(int)).tolist())
         frames = list(self._paint(choice.keys, lengths, motion, track.pictures(quality), seen))

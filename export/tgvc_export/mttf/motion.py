@@ -10,6 +10,9 @@ from tgvc_export.mttf.grids import look, pixel_grid
 from tgvc_export.mttf.hourglass import Hourglass, last_conv
 
 
+_UNIT = 8.0  # cells: what 1 of a network means, where it is not as published
+
+
 class MotionNetwork(nn.Module):
     """Candidate flows from the source's and the driving map, and how they are mixed for foreground and background."""
 
@@ -41,6 +44,8 @@ class MotionNetwork(nn.Module):
         maps = [_modulate(features, state) for state in (driving, source)]
         # places are told in more digits than features, whatever training computes those in
         flows = self.flows(self.flow(torch.cat([maps[1], maps[0]], dim=1))).float()
+        if exact:
+            flows = flows * _UNIT
         flows = flows.reshape(n * k, 2, h, w)
         grids = pixel_grid(flows, exact=exact)
         many = small[:, None].expand(n, k, 3, h, w).reshape(n * k, 3, h, w)
