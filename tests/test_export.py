@@ -295,7 +295,7 @@ def test_what_tensorrt_does_not_take_is_an_error_that_says_why(tmp_path: Path) -
     nodes = [helper.make_node("Det", ["b"], ["c"]), helper.make_node("Mul", ["a", "c"], ["y"])]
     nodes.insert(0, helper.make_node("Reshape", ["a", "shape"], ["b"]))
     path = save_net(tmp_path / "det.onnx", nodes, *specs, {"shape": np.array([1, 2, 2], np.int64)})
-    with pytest.raises(BackendError, match=r"does not parse tiny: .*Det"):
+    with pytest.raises(BackendError, match=r"does not take tiny: .*Det"):
         _engine(NetRecord("tiny", path, path.stat().st_size, hash_file(path), *specs))
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tgvc.cli.process import CommandLine
 from tgvc.errors import BackendUnavailableError, BundleError, TgvcError
 from tgvc.fetch import WEIGHTS, Weights
 from tgvc.types import OnProgress
+from tgvc_export.engines import ExportLine, engines
+from tgvc_export.progress import show_progress
 
 if TYPE_CHECKING:  # torch takes long to import, and --help needs none of it
     from tgvc.models.bundle import ModelBundle
@@ -56,12 +57,12 @@ def _shared_options(command: _Command) -> _Command:
     return command
 
 
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=ExportLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def export() -> None:
-    """Make bundles of published weights.
+    """Make bundles of published weights, and engines of bundles.
 
     The files are those of `tgvc fetch`. Nothing in them is ever run as code. A bundle is under the licence of the
-    weights that it was made of.
+    weights that it was made of. With the name or the folder of a bundle, and --tensorrt, engines are built of it.
     """
 
 
@@ -148,6 +149,9 @@ def tracker(
     _run(make, checkpoint, output, overwrite, quiet, as_json)
 
 
+export.add_command(engines)
+
+
 def describe_source(name: str, checkpoint: Checkpoint, precision: str) -> dict[str, Any]:
     """Name, revision, licence and notes of a bundle, by what is known of the checkpoint's hash."""
     weights, file = _find_published(name, checkpoint.sha256)
@@ -184,7 +188,7 @@ def _run(
         from tgvc_export.checkpoint import open_checkpoint
         from tgvc_export.resident import MemoryWatch
 
-        with MemoryWatch() as watch, _bars(quiet) as on_progress:
+        with MemoryWatch() as watch, show_progress(quiet) as on_progress:
             bundle = make(open_checkpoint(checkpoint, on_progress), on_progress)
     _report(bundle, watch, as_json, quiet)
 
@@ -237,23 +241,3 @@ def _one_error() -> Iterator[None]:
         raise BackendUnavailableError(f"exporting needs torch and onnx ({why}); pip install 'tgvc[export]'") from fault
     except (ValueError, RuntimeError, OSError) as fault:
         raise BundleError(f"export failed: {' '.join(str(fault).split())[:600]}") from fault
-
-
-@contextmanager
-def _bars(quiet: bool) -> Iterator[OnProgress | None]:
-    """Bars on stderr, one line for what is being done; none where stderr is no terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield None
-        return
-    columns = TextColumn("{task.description}"), BarColumn(bar_width=30), TaskProgressColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("reading")
-
-        def advance(stage: str, done: int, total: int | None) -> None:
-            progress.update(task, description=stage, completed=done, total=total)
-
-        yield advance
