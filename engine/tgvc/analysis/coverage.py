@@ -159,7 +159,7 @@ def cover_video(
 
     Args:
         count: frames.
-        score: of a key frame's number and that of a later frame.
+        score: of a key frame's number and that of a later frame, less than ``longest`` frames after it.
         limits: when a frame fails.
         longest: frames of a group at most, at least 2.
         parity: see `group_length`.
@@ -170,7 +170,7 @@ def cover_video(
     keys = [0]
     while keys[-1] < count - 1:
         start = keys[-1]
-        failed = (limits.fails(score(start, n)) for n in range(start + 1, count))
+        failed = (limits.fails(score(start, n)) for n in range(start + 1, min(count, start + longest)))
         keys.append(min(start + group_length(failed, longest, parity=parity) - 1, count - 1))
     return tuple(keys)
 

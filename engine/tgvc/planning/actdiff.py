@@ -34,10 +34,9 @@ from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.densify import model_at
 from tgvc.types import FloatArray, Picture, picture_planes, picture_size
 
-# Limits from those that make every frame a key frame to none at all, about an octave apart: coverage, and distance in
-# units of the limit that belongs to the published coverage (docs/actdiff.md tells how they were set).
+# About an octave of key frames apart: coverage, and distance in units of the limit that belongs to the published coverage
+# (docs/actdiff.md tells how they were set). Before them every frame is a key frame, after them no frame fails.
 LADDER = (
-    Limits(1.01, 0.0),
     Limits(0.97, 0.6),
     Limits(0.93, 0.75),
     Limits(0.88, 0.85),
@@ -45,7 +44,6 @@ LADDER = (
     Limits(0.7, 1.0),
     Limits(0.55, 1.3),
     Limits(0.35, 2.5),
-    Limits(0.0, math.inf),
 )
 PUBLISHED_COVERAGE = 0.7  # of the published code, with a distance of 0.3; its paper has 0.8 and a similarity of 0.85
 TRACK_STEP = step_code(1.0)
@@ -102,6 +100,12 @@ class ActivePlanner(GroupPlanner):
     ) -> None:
         if gops not in GOPS or points not in POINTS:
             raise ConfigError(f"gops={gops!r}, points={points!r}: expected one of {GOPS} and one of {POINTS}")
+        if spacing is not None and gops != "adaptive":
+            raise ConfigError(
+                f"gops={gops!r}: expected no spacing={spacing} beside it, which says where key pictures are"
+            )
+        if parity and points != "greedy":
+            raise ConfigError(f"points={points!r}: expected no parity=reference beside it, which has its own choice")
         super().__init__(effort, threads)
         self.effort = replace(self.effort, uneven=0)  # where the keys are is the test's to say
         self._tracker, self._perceptual, self._matrix = tracker, perceptual or Structure(), matrix
@@ -161,6 +165,8 @@ class ActivePlanner(GroupPlanner):
         rungs = (Limits(PUBLISHED_COVERAGE, 1.0),) if self._parity else LADDER
         limits = [Limits(rung.coverage, rung.distance * self._perceptual.limit) for rung in rungs]
         ladder = [cover_video(count, score, limit, MAX_GAP + 1, parity=self._parity) for limit in limits]
+        if not self._parity:
+            ladder = [uniform_keys(count, 1), *ladder, uniform_keys(count, MAX_GAP)]
         if self._gops == "fixed":
             ladder = [even_keys(count, len(keys)) for keys in ladder]
         return list(dict.fromkeys(ladder))
