@@ -34,8 +34,8 @@ from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.densify import model_at
 from tgvc.types import FloatArray, Picture, picture_planes, picture_size
 
-# About an octave of key frames apart: coverage, and distance in units of the limit that belongs to the published coverage
-# (docs/actdiff.md tells how they were set). Before them every frame is a key frame, after them no frame fails.
+# About an octave of key frames apart: coverage, and distance in units of the limit that belongs to the published
+# coverage (docs/actdiff.md tells how they were set). Before them every frame is a key frame, after them no frame fails.
 LADDER = (
     Limits(0.97, 0.6),
     Limits(0.93, 0.75),
