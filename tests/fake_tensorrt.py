@@ -197,6 +197,9 @@ def fake_module(version: str = "11.4.0.106", *, rtx: bool = False) -> Any:
             self.shapes[name] = list(shape)
             return self.engine.shapes[name] == list(shape)
 
+        def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+            return self.engine.shape_of(name)
+
         def set_device_memory(self, memory: int, size: int) -> None:
             assert size >= self.engine.device_memory_size_v2
             self.memory = memory
@@ -244,6 +247,11 @@ def fake_module(version: str = "11.4.0.106", *, rtx: bool = False) -> Any:
         def create_execution_context(self, given: Any) -> Context:
             assert (given.strategy if rtx else given) is strategy.USER_MANAGED
             return Context(self)
+
+        def shape_of(self, name: str) -> tuple[int, ...]:
+            given = {n: np.zeros(shape, _NUMPY[self.tensors[n][0].dtype.name]) for n, shape in self.shapes.items()}
+            (value,) = self.session.run([name], given)
+            return tuple(value.shape)
 
         def compute(self, addresses: dict[str, int]) -> None:
             given = {}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,24 +15,56 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from fake_driver import fake_gpu
+from fake_tensorrt import fake_module
 from network_samples import save_net, tensor, tiny_bundle
-from tgvc.backends.base import BACKENDS, Backend, find_backends, load_backend
+from tgvc.backends.base import BACKENDS, Backend, DeviceNet, find_backends, load_backend
+from tgvc.backends.cuda import Gpu, find_gpu
+from tgvc.backends.engines.signing import SigningKey
+from tgvc.backends.engines.store import EngineStore
 from tgvc.backends.ort import OrtBackend, OrtNet
+from tgvc.backends.places import HOST, full_shape
 from tgvc.backends.spec import NetRecord, TensorSpec
+from tgvc.backends.trt import backend as trt
+from tgvc.backends.trt.library import Library
 from tgvc.errors import BackendError, BackendUnavailableError, BundleError, ConfigError
-from tgvc.models.bundle import hash_file
+from tgvc.models.bundle import hash_file, load_bundle
 from tgvc.models.nets import Networks, pack_planes, unpack_planes
+from tgvc_kernels.device.driver import missing_gpu, open_driver
 from video_samples import smooth_picture
 
 _REASONS = find_backends()
+_STAND_IN = "tensorrt, stand-in"
+_COMPILED = "torch-compile"  # compiles for every size: tests/test_backend_torch.py
 SPECS = ((tensor("a", "N", 3, "2*h"), tensor("b", "N", 3, "2*h")), (tensor("y", "N", 3, "2*h"), tensor("m", "N", 1, 1)))
 
 
-@pytest.fixture(params=[name for name in BACKENDS if name != "torch-compile"])  # which compiles for every size
-def backend(request: pytest.FixtureRequest) -> Backend:
-    if why := _REASONS[request.param]:
+def _case(name: str) -> Any:
+    """A backend that runs here, marked if it is one of a GPU."""
+    on_gpu = not _REASONS[name] and load_backend(name).device != HOST
+    return pytest.param(name, marks=pytest.mark.gpu if on_gpu else ())
+
+
+_HERE = [_case(name) for name in BACKENDS if not _REASONS[name] and name != _COMPILED]
+
+
+@pytest.fixture(params=[*_HERE, _STAND_IN])
+def backend(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Backend:
+    store = EngineStore(tmp_path / "engines", SigningKey(tmp_path / "key"))
+    if request.param == _STAND_IN:  # what surrounds TensorRT is the product's; the library and the driver are not
+        library, (gpu, _) = fake_module(), fake_gpu()
+        monkeypatch.setattr(trt, "find_library", lambda name: Library(library, "tensorrt", "11.4.0.106"))
+        monkeypatch.setattr(trt, "find_gpu", lambda ordinal: gpu)
+        return trt.TrtBackend(store=store)
+    return load_backend(request.param, threads=1, store=store)
+
+
+@pytest.mark.parametrize("name", BACKENDS)
+def test_a_backend_runs_here_or_says_what_is_missing(name: str) -> None:
+    if why := _REASONS[name]:
+        assert why.startswith(f"{name}: ")
         pytest.skip(why)
-    return load_backend(request.param, threads=1)
+    assert load_backend(name, threads=1).name == name
 
 
 def record_of(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> NetRecord:
@@ -163,19 +198,97 @@ def test_weights_in_other_files_are_not_followed(backend: Backend, tmp_path: Pat
         backend.load(record_of(path, (tensor("a", "N", 4),), (tensor("y", "N", 4),)))
 
 
+class OnGpu:
+    """An array in memory of its own on a GPU, of the CUDA array interface."""
+
+    def __init__(self, gpu: Gpu, array: np.ndarray) -> None:
+        self.gpu, self.like = gpu, array
+        self.pointer = gpu.allocate(array.nbytes)
+        self.__cuda_array_interface__ = {
+            "shape": array.shape,
+            "typestr": array.dtype.str,
+            "data": (self.pointer, False),
+            "version": 3,
+        }
+        self.write(array)
+
+    def write(self, array: np.ndarray) -> None:
+        self.gpu.upload(np.ascontiguousarray(array), self.pointer, 0)
+
+    def read(self, stream: int) -> np.ndarray:
+        return self.gpu.download(self.pointer, self.like.shape, self.like.dtype.name, stream)
+
+
 def outputs_for(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"y": np.full_like(given["a"], np.nan), "m": np.full((len(given["a"]), 1, 1), np.nan, np.float32)}
 
 
 def test_a_launch_writes_into_the_arrays_that_it_is_given(backend: Backend, record: NetRecord) -> None:
-    if backend.device != "cpu":
-        pytest.skip("arrays of this test lie in host memory")
     net = backend.load(record)
+    assert isinstance(net, DeviceNet)
+    gpu = None if backend.device == HOST else getattr(net, "_gpu", None) or find_gpu()
+    stream = 0 if gpu is None else gpu.make_stream()
     for size in ((2, 5), (2, 5), (1, 3)):
         given = arrays(*size)
         want, got = net.run(**given), outputs_for(given)
-        net.launch(given, got, 0)
+        if gpu is None:
+            net.launch(given, got, stream)
+        else:
+            there = {name: OnGpu(gpu, array) for name, array in (given | got).items()}
+            net.launch({n: there[n] for n in given}, {n: there[n] for n in got}, stream)
+            got = {name: there[name].read(stream) for name in got}
         assert all(np.array_equal(got[name], want[name]) for name in want)
+
+
+def test_a_launch_is_recorded_into_a_graph_and_replayed_with_new_values(backend: Backend, record: NetRecord) -> None:
+    net = backend.load(record)
+    if not net.capturable:
+        assert backend.device == HOST or backend.name.startswith("onnxruntime-")
+        return
+    if missing_gpu():
+        assert isinstance(backend, trt.TrtBackend)  # whose stand-in has no graphs
+        return
+    gpu, given = find_gpu(), arrays()
+    stream = gpu.make_stream()
+    there = {name: OnGpu(gpu, array) for name, array in (given | outputs_for(given)).items()}
+
+    def launch() -> None:
+        net.launch({n: there[n] for n in "ab"}, {n: there[n] for n in "ym"}, stream)
+
+    launch()
+    driver, graph, ready = open_driver(), ctypes.c_void_p(), ctypes.c_void_p()
+    with gpu.active():
+        assert driver.cuStreamBeginCapture_v2(ctypes.c_void_p(stream), 0) == 0
+        launch()
+        assert driver.cuStreamEndCapture(ctypes.c_void_p(stream), ctypes.byref(graph)) == 0
+        assert driver.cuGraphInstantiateWithFlags(ctypes.byref(ready), graph, ctypes.c_uint64(0)) == 0
+        for step in range(3):
+            given["a"] += step
+            there["a"].write(given["a"])
+            assert driver.cuGraphLaunch(ready, ctypes.c_void_p(stream)) == 0
+            np.testing.assert_array_equal(there["y"].read(stream), given["a"] + 2 * given["b"])
+
+
+def test_threads_get_the_answers_to_their_own_inputs(backend: Backend, record: NetRecord) -> None:
+    net = backend.load(record)
+    given = [arrays(n % 3 + 1, n % 2 + 1) for n in range(24)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda each: net.run(**each), given))
+    for each, got in zip(given, found, strict=True):
+        np.testing.assert_array_equal(got["y"], each["a"] + 2 * each["b"])
+
+
+def test_the_embedded_networks_give_what_onnx_runtime_gives_on_the_cpu(backend: Backend) -> None:
+    rng, plain = np.random.default_rng(1), load_backend("onnxruntime", threads=1)
+    lengths = {"N": 2, "B": 1, "T": 8, "h": 8, "w": 12}
+    for name, record in load_bundle("nano").nets.items():
+        given = {spec.name: rng.normal(size=full_shape(spec, lengths)).astype(spec.dtype) for spec in record.inputs}
+        if name == "denoiser":
+            given["t"] = np.array([700], np.float32)
+        want, got = plain.load(record).run(**given), backend.load(record).run(**given)
+        for output, value in want.items():
+            # two dozen layers in float32, each with sums in another order
+            np.testing.assert_allclose(got[output], value, atol=2e-5 * np.abs(value).max(), err_msg=output)
 
 
 @pytest.mark.parametrize(
@@ -196,8 +309,8 @@ def test_a_launch_writes_into_the_arrays_that_it_is_given(backend: Backend, reco
 def test_a_launch_of_other_arrays_is_refused(
     backend: Backend, record: NetRecord, inputs: dict[str, Any], outputs: dict[str, Any], stream: int, told: str
 ) -> None:
-    if backend.device != "cpu":
-        pytest.skip("arrays of this test lie in host memory")
+    if backend.device != HOST:
+        pytest.skip("arrays of this test lie in host memory: tests/test_backend_tensorrt.py has those of a GPU")
     given = arrays()
     into = {name: value for name, value in (outputs_for(given) | outputs).items() if value is not None}
     given = {name: value for name, value in (given | inputs).items() if value is not None}
@@ -207,21 +320,26 @@ def test_a_launch_of_other_arrays_is_refused(
 
 
 def test_outputs_that_share_memory_with_an_input_are_refused(backend: Backend, record: NetRecord) -> None:
-    if backend.device != "cpu":
-        pytest.skip("arrays of this test lie in host memory")
+    if backend.device != HOST:
+        pytest.skip("arrays of this test lie in host memory: tests/test_backend_tensorrt.py has those of a GPU")
     given = arrays()
     with pytest.raises(BackendError, match="y shares memory with b: give it its own"):
         backend.load(record).launch(given, outputs_for(given) | {"y": given["b"]}, 0)
 
 
-def test_a_backend_says_what_computes(backend: Backend) -> None:
+def test_a_backend_says_what_computes_and_where(backend: Backend) -> None:
     assert backend.name in BACKENDS
-    assert backend.version[0].isdigit()
-    assert backend.providers[0] == {
+    assert any(part[0].isdigit() for part in backend.version.split())
+    assert backend.device == HOST or re.fullmatch(r"cuda:\d+", backend.device)
+    first = {
         "onnxruntime": "CPUExecutionProvider",
         "onnxruntime-cuda": "CUDAExecutionProvider",
+        "onnxruntime-tensorrt": "TensorrtExecutionProvider",
+        "tensorrt": f"{backend.version} on ",
+        "tensorrt-rtx": f"{backend.version} on ",
         "torch": f"torch {backend.device}",
-    }.get(backend.name)
+    }
+    assert backend.providers[0].startswith(first[backend.name])
 
 
 def test_an_unknown_backend_is_refused_by_name() -> None:

@@ -37,6 +37,7 @@ class Engine:
         if self._engine is None:
             raise BackendError(f"{library.label} does not load its engine of {record.name}: {library.take_log()}")
         self._shapes = {spec.name: full_shape(spec, lengths) for spec in record.inputs}
+        self._promised = {spec.name: full_shape(spec, lengths) for spec in record.outputs}
         self._check(lengths)
         self._contexts: dict[int, _Context] = {}
         self._config, self._cache = self._configure(cache)
@@ -83,6 +84,13 @@ class Engine:
         for name, shape in self._shapes.items():
             if not made.set_input_shape(name, shape):
                 raise BackendError(f"{self.record.name}: the engine does not take {name} {shape}: {self._told()}")
+        for spec in self.record.outputs:
+            shape, want = tuple(made.get_tensor_shape(spec.name)), self._promised[spec.name]
+            if shape != want:  # found before anything is written behind the end of an array
+                raise BackendError(
+                    f"{self.record.name}: gave {spec.name} {spec.dtype} {shape}, expected {spec.dtype} {want}; "
+                    "the file is not what its manifest says"
+                )
         size = int(self._engine.device_memory_size_v2)
         made.set_device_memory(scratch.find(stream, size), size)
         return _Context(made, self.record.name, stream, self._library)
