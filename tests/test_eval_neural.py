@@ -25,7 +25,7 @@ from tgvc_bench.neural.panel import NeuralPanel
 from tgvc_bench.neural.perceptual import ALEXNET, VGG16, Dists, Lpips, Trunk
 from tgvc_bench.neural.weights import NEEDED, PUBLISHED, WeightFile, parse_weights, require_weights
 
-# piq 0.8.0 with torchvision 0.28.0 (torch 2.13), printed by tests/neural_reference.py
+# piq 0.8.0 with torchvision 0.28.0 (torch 2.13), printed by tests/piq_reference.py
 PIQ: dict[str, Any] = {
     "vgg16": [0.136006, 0.20030081],
     "alexnet": [0.11856472, 0.15828151],

@@ -1,6 +1,6 @@
-"""Prints what piq makes of the random weights of `neural_samples`: the literal values of test_eval_neural.py.
+"""Prints what piq says: the literal values of test_bench_metrics.py and test_eval_neural.py.
 
-Needs piq and torchvision: ``PYTHONPATH=bench:engine:kernels:tests python tests/neural_reference.py``.
+Needs piq and torchvision: ``PYTHONPATH=bench:engine:kernels:tests python tests/piq_reference.py``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from piq.feature_extractors import fid_inception
 from piq.perceptual import ContentLoss
 
 from neural_samples import random_dists, random_heads, random_inception, random_pictures, random_trunk
+from test_bench_metrics import DISTURBANCES, disturb_scene
 
 
 def make_vgg() -> torch.nn.Module:
@@ -44,9 +45,19 @@ def make_inception() -> torch.nn.Module:
     return piq.feature_extractors.InceptionV3().eval()
 
 
+def print_fidelity() -> None:
+    """Scores without weights, of the disturbances in test_bench_metrics.py."""
+    scores = {"ms_ssim": piq.multi_scale_ssim, "gmsd": piq.gmsd, "haarpsi": piq.haarpsi, "vif": piq.vif_p}
+    for name in DISTURBANCES:
+        pair = [torch.from_numpy(p.astype(np.float64))[None, None] for p in disturb_scene(name)]
+        found = {key: f"{call(*pair[::-1], data_range=255).item():.8f}" for key, call in scores.items()}
+        print(name, found)
+
+
 @torch.no_grad()
 def main() -> None:
     """Print the values."""
+    print_fidelity()
     a, b = random_pictures()
     for name, model, layers in (
         ("vgg16", make_vgg(), ["3", "8", "15", "22", "29"]),
