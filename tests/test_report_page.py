@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from report_browser import DESKTOP, NARROW, PHONE, click, collect, first, needs_chromium, opened, pick, place_of
 from report_samples import CLIPS, RATES, SYSTEMS, TALL, Sample, make_record, write_sample
@@ -235,5 +236,7 @@ def test_the_page_prints_and_is_drawn_as_a_picture(tab: Tab, page: Path, tmp_pat
     tab.call("Emulation.setEmulatedMedia", media="print")
     assert first(tab, ".nav", "getComputedStyle(n).display") == "none"
     assert first(tab, "#table", "getComputedStyle(n).display") == "block"
-    draw_page(page, tmp_path / "page.png", 500)
-    assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")
+    draw_page(page, tmp_path / "curves.png", 500, section="curves", scale=2)
+    with Image.open(tmp_path / "curves.png") as drawn:
+        assert drawn.width == 2 * (500 - 2 * 15)  # less the margins of 3 % on both sides
+        assert drawn.height > 600

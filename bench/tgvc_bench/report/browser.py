@@ -223,13 +223,22 @@ class Tab:
         button = "left" if down or kind != "mouseMoved" else "none"
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=int(down), clickCount=1)
 
-    def draw(self, *, whole: bool = False, kind: str = "png", quality: int | None = None) -> bytes:
-        """A picture of the window, or of the whole page, as a file of a kind: png, jpeg or webp."""
-        extra = {"quality": quality} if quality is not None else {}
-        if whole:
-            size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-            extra["clip"] = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}  # type: ignore[assignment]
-        answer = self.call("Page.captureScreenshot", format=kind, captureBeyondViewport=whole, **extra)
+    def draw(self, kind: str = "png", selector: str | None = None) -> bytes:
+        """A picture of the whole page, or of one element of it, as a file of a kind: png, jpeg or webp.
+
+        Raises:
+            ConfigError: there is no such element.
+        """
+        found = f"document.querySelector({json.dumps(selector or 'html')})"
+        read = "[b.x + scrollX, b.y + scrollY, b.width, b.height]"
+        box = self.evaluate(
+            f"(n => {{ if (!n) return null; const b = n.getBoundingClientRect(); return {read}; }})({found})"
+        )
+        if box is None:
+            raise ConfigError(f"the page has no {selector}")
+        x, y, width, height = box
+        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+        answer = self.call("Page.captureScreenshot", format=kind, captureBeyondViewport=True, clip=clip)
         return base64.b64decode(answer["data"])
 
     def close(self) -> None:
@@ -259,19 +268,22 @@ def _describe(details: dict[str, Any]) -> str:
     return str(details.get("exception", {}).get("description") or details["text"])
 
 
-def draw_page(page: Path, picture: Path, width: int = 1280, *, dark: bool = False, scale: float = 1) -> None:
-    """Draw a page as a picture, PNG, JPEG or WebP by its name.
+def draw_page(
+    page: Path, picture: Path, width: int = 1280, *, section: str | None = None, dark: bool = False, scale: float = 1
+) -> None:
+    """Draw a page, or a section of it, as a picture, PNG, JPEG or WebP by its name.
 
     Args:
         page: HTML file.
         picture: file to write.
-        width: of the window, px; the picture is as long as the page.
+        width: of the window, px; the picture is as long as what it shows.
+        section: name of a section, such as ``curves``; None = all.
         dark: in dark colours.
         scale: device pixels per px.
 
     Raises:
         BackendUnavailableError: there is no Chromium.
-        ConfigError: a picture of another kind.
+        ConfigError: a picture of another kind, or a section that the page does not have.
     """
     kinds = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
     kind = kinds.get(picture.suffix.lower())
@@ -281,4 +293,4 @@ def draw_page(page: Path, picture: Path, width: int = 1280, *, dark: bool = Fals
         tab = browser.open(page.resolve().as_uri(), (width, 900), dark=dark, scale=scale)
         tab.wait_for("document.documentElement.dataset.ready === 'yes'")
         tab.wait_for("[...document.querySelectorAll('video')].every(v => v.readyState >= 2 || v.error)")
-        picture.write_bytes(tab.draw(whole=True, kind=kind))
+        picture.write_bytes(tab.draw(kind, f"section#{section}" if section else None))

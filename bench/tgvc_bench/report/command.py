@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+SECTIONS = ("curves", "matrix", "player", "table", "layers", "published")
 _PATH = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -24,6 +25,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     help="Videos go into the page if together they have at most so many megabytes; else the page names their files.",
 )
 @click.option("--picture", type=_PATH, metavar="FILE", help="Also draw the page: .png or .webp; needs a Chromium.")
+@click.option("--section", type=click.Choice(SECTIONS), help="Draw only this part of it.")
 @click.option("--dark", is_flag=True, help="Draw it in dark colours.")
 @click.option("-y", "--overwrite", is_flag=True, help="Replace the page if it exists.")
 @click.option("-q", "--quiet", is_flag=True, help="No report.")
@@ -33,6 +35,7 @@ def report(
     media: Path | None,
     embedded_mb: float,
     picture: Path | None,
+    section: str | None,
     dark: bool,
     overwrite: bool,
     quiet: bool,
@@ -53,7 +56,7 @@ def report(
     if picture is not None:
         from tgvc_bench.report.browser import draw_page
 
-        draw_page(page, picture, dark=dark)
+        draw_page(page, picture, section=section, dark=dark)
         written.append(picture)
     if not quiet:
         for path in written:

@@ -94,7 +94,10 @@ def read_tracks(record: Mapping[str, Any], folder: Path) -> list[dict[str, Any]]
             except (ValueError, KeyError, TypeError, IndexError) as error:
                 what = str(error) if isinstance(error, ConfigError) else f"no trajectories: {error!r}"
                 raise ConfigError(f"{path}: {what}; expected segments with first, length, xy and visible") from error
-            found.append({"clip": clip["name"], "system": entry["system"], "rate": entry["rate"], "segments": segments})
+            if segments:
+                found.append(
+                    {"clip": clip["name"], "system": entry["system"], "rate": entry["rate"], "segments": segments}
+                )
     return found
 
 

@@ -5,6 +5,12 @@ const clips = new Map(data.clips.map((c) => [c.name, c]));
 const metrics = new Map(data.metrics.map((m) => [m.id, m]));
 const systems = new Map(data.systems.map((s) => [s.id, s]));
 
+// In headings a title is as short as it can be without being another's.
+for (const metric of data.metrics) {
+  const short = (m) => m.title.split(/[,:(]/)[0].trim();
+  metric.short = data.metrics.some((m) => m !== metric && short(m) === short(metric)) ? metric.title : short(metric);
+}
+
 // Colour tells systems of a family apart, the dash tells families apart, the mark does both without colour.
 const COLOURS = 6;
 const MARKS = ["circle", "square", "triangle", "diamond", "wedge", "cross", "star", "bar"];

@@ -5,7 +5,7 @@ const LISTED = 20;
 
 const frameMetrics = [...new Set(data.frames.flatMap((f) => Object.keys(f)))];
 const frameTitle = (id) => metrics.get(id)?.title ?? id;
-const frameText = (id, value) => `${frameTitle(id)} ${fixed(value, metrics.get(id)?.digits ?? 4)}`;
+const frameText = (id, value) => (metrics.has(id) ? `${metrics.get(id).short} ${scoreText(metrics.get(id), value)}` : `${id} ${fixed(value, 4)}`);
 const frameBetter = (id) => metrics.get(id)?.better ?? "higher";
 const frameValue = (entry, metric, frame) => data.frames[entry.number]?.[metric]?.[frame] ?? null;
 

@@ -22,7 +22,7 @@ function buildMatrix(section) {
   for (const m of shown) {
     head.append(el("th", { scope: "col" }, el("button", {
       type: "button", "data-metric": m.id, title: `${m.title}: show its clips`, onclick: () => { chosen = m.id; redraw(); },
-    }, el("span", { text: m.title }))));
+    }, el("span", { text: m.short }))));
   }
   const body = el("tbody");
   for (const system of data.systems) {

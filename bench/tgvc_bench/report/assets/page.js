@@ -45,7 +45,7 @@ function buildMethod(section) {
     el("h3", { text: "Systems" }),
     terms(data.systems.map((s) => [[badge(s), s.title], s.note || null, Object.keys(s.options).length ? el("code", { text: Object.entries(s.options).map(([k, v]) => `${k}=${plain(v)}`).join("  ") }) : null])),
     el("h3", { text: "Metrics" }),
-    terms(data.metrics.map((m) => [m.title, `${m.of}; ${betterText(m)}${m.unit ? `; in ${m.unit}` : ""}`])));
+    terms(data.metrics.map((m) => [m.title, `${m.of}; ${betterText(m)}${m.unit ? `; ${m.unit}` : ""}`])));
   if (data.command) section.append(el("h3", { text: "Command" }), el("pre", { tabindex: "0", "aria-label": "Command" }, el("code", { text: data.command })));
   const rows = (values) => Object.entries(values).map(([k, v]) => [k, v !== null && typeof v === "object" ? Object.entries(v).map(([a, b]) => `${a} ${plain(b)}`).join(", ") : plain(v)]);
   for (const [title, values] of [["Machine", data.machine], ["Weights", data.weights], ["Clips that could not be read", data.failed_clips]]) {

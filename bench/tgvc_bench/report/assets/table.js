@@ -12,7 +12,7 @@ function tableColumns() {
     { id: "bytes", title: "bytes", value: (e) => e.bytes, show: (v) => (v === undefined ? "–" : whole(v)) },
   ];
   for (const m of data.metrics) {
-    columns.push({ id: m.id, title: m.title, metric: m, value: (e) => e.scores?.[m.id], show: (v) => fixed(v, m.digits) });
+    columns.push({ id: m.id, title: m.short, metric: m, value: (e) => e.scores?.[m.id], show: (v) => fixed(v, m.digits) });
   }
   const some = (test) => measured.some(test);
   if (some((e) => e.size)) columns.push({ id: "size", title: "coded at", value: (e) => e.size?.[0], show: (v, e) => e.size?.join("x") ?? "–" });
@@ -32,7 +32,7 @@ function buildTable(section) {
   const head = el("tr"), body = el("tbody");
   for (const column of columns) {
     const cell = el("th", { scope: "col", class: column.text ? "text" : null, "data-column": column.id }, el("button", {
-      type: "button", title: column.metric ? betterText(column.metric) : null,
+      type: "button", title: column.metric ? `${column.metric.title}: ${betterText(column.metric)}` : null,
       onclick: () => {
         if (order.column === column) order.down = !order.down;
         else Object.assign(order, { column, down: column.metric?.better === "higher" });
