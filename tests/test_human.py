@@ -83,8 +83,8 @@ def test_the_light_comes_through_the_states(coded, bundle):
     light = [float(p.mean()) for p in frames_of(data, generator="human", bundle=bundle)]
     wanted = [float(p.mean()) for p in bright_pictures(FRAMES)]
     assert np.ptp(wanted) > 40
-    # a step of a sixteenth is 8 levels, of which a dead zone leaves two thirds; lines between states and the key picture
-    # have an error of their own
+    # a step of a sixteenth is 8 levels, of which a dead zone leaves two thirds; lines between states and the key
+    # picture have an error of their own
     assert np.abs(np.subtract(light, wanted)).max() < 9
 
 

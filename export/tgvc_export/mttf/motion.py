@@ -9,7 +9,6 @@ from tgvc_export.mttf.config import MttfConfig
 from tgvc_export.mttf.grids import look, pixel_grid
 from tgvc_export.mttf.hourglass import Hourglass, last_conv
 
-
 _UNIT = 8.0  # cells: what 1 of a network means, where it is not as published
 
 
