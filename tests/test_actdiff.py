@@ -544,6 +544,31 @@ def test_unknown_ways_of_choosing_are_refused() -> None:
         ActivePlanner(0, points="uniform", parity=True)
 
 
+class Everywhere:
+    """A distance that is the same everywhere, and looks at colours."""
+
+    channels, limit = 3, 0.3
+
+    def __init__(self, distance: float) -> None:
+        self.distance, self.shapes = distance, set[tuple[int, ...]]()
+
+    def compare(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        self.shapes |= {first.shape, second.shape}
+        return np.full(first.shape[:2], self.distance, np.float32)
+
+
+def test_a_distance_of_ones_own_is_shown_colours_and_decides(scene) -> None:
+    ladders = []
+    for distance in (0.0, 1.0):
+        perceptual = Everywhere(distance)
+        planner = ActivePlanner(0, 1, perceptual=perceptual)
+        planner.look(scene)
+        ladders.append(planner._key_ladder(Task(scene, 4000.0)))
+        assert perceptual.shapes == {(H // 2, W // 2, 3)}
+    assert ladders[1] == [tuple(range(18)), (0, 17)]  # 1 is beyond every limit: all rungs are the first one
+    assert len(ladders[0]) > 2
+
+
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_shortest_videos_are_coded(scene, count) -> None:
     for planner in (ActivePlanner(0, 1), ActivePlanner(0, 1, parity=True), ActivePlanner(0, 1, gops="fixed")):
