@@ -41,19 +41,65 @@ const tickDigits = (ticks) =>
 
 /** The outline of a mark around (x, y). */
 function markPath(mark, x, y, r) {
-  const points = (list) => "M" + list.map(([dx, dy]) => `${(x + dx * r).toFixed(2)},${(y + dy * r).toFixed(2)}`).join("L") + "Z";
+  const points = (list) =>
+    "M" + list.map(([dx, dy]) => `${(x + dx * r).toFixed(2)},${(y + dy * r).toFixed(2)}`).join("L") + "Z";
   switch (mark) {
-    case "square": return points([[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]]);
-    case "triangle": return points([[0, -1.2], [1.1, 0.85], [-1.1, 0.85]]);
-    case "diamond": return points([[0, -1.3], [1.1, 0], [0, 1.3], [-1.1, 0]]);
-    case "wedge": return points([[0, 1.2], [1.1, -0.85], [-1.1, -0.85]]);
-    case "cross": return points([[-1.1, -0.4], [-0.4, -0.4], [-0.4, -1.1], [0.4, -1.1], [0.4, -0.4], [1.1, -0.4],
-      [1.1, 0.4], [0.4, 0.4], [0.4, 1.1], [-0.4, 1.1], [-0.4, 0.4], [-1.1, 0.4]]);
-    case "star": return points([...Array(10).keys()].map((n) => {
-      const angle = (n * Math.PI) / 5, reach = n % 2 ? 0.55 : 1.35;
-      return [Math.sin(angle) * reach, -Math.cos(angle) * reach];
-    }));
-    case "bar": return points([[-1.2, -0.45], [1.2, -0.45], [1.2, 0.45], [-1.2, 0.45]]);
+    case "square":
+      return points([
+        [-0.9, -0.9],
+        [0.9, -0.9],
+        [0.9, 0.9],
+        [-0.9, 0.9],
+      ]);
+    case "triangle":
+      return points([
+        [0, -1.2],
+        [1.1, 0.85],
+        [-1.1, 0.85],
+      ]);
+    case "diamond":
+      return points([
+        [0, -1.3],
+        [1.1, 0],
+        [0, 1.3],
+        [-1.1, 0],
+      ]);
+    case "wedge":
+      return points([
+        [0, 1.2],
+        [1.1, -0.85],
+        [-1.1, -0.85],
+      ]);
+    case "cross":
+      return points([
+        [-1.1, -0.4],
+        [-0.4, -0.4],
+        [-0.4, -1.1],
+        [0.4, -1.1],
+        [0.4, -0.4],
+        [1.1, -0.4],
+        [1.1, 0.4],
+        [0.4, 0.4],
+        [0.4, 1.1],
+        [-0.4, 1.1],
+        [-0.4, 0.4],
+        [-1.1, 0.4],
+      ]);
+    case "star":
+      return points(
+        [...Array(10).keys()].map((n) => {
+          const angle = (n * Math.PI) / 5,
+            reach = n % 2 ? 0.55 : 1.35;
+          return [Math.sin(angle) * reach, -Math.cos(angle) * reach];
+        }),
+      );
+    case "bar":
+      return points([
+        [-1.2, -0.45],
+        [1.2, -0.45],
+        [1.2, 0.45],
+        [-1.2, 0.45],
+      ]);
     default: {
       const d = (v) => v.toFixed(2);
       return `M${d(x - r)},${d(y)}A${d(r)},${d(r)} 0 1 0 ${d(x + r)},${d(y)}A${d(r)},${d(r)} 0 1 0 ${d(x - r)},${d(y)}Z`;

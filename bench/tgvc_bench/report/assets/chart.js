@@ -8,35 +8,54 @@ const NEAR_PX = 44; // a pointer farther from every mark reads nothing
  *   references: [{x, y, title}], height, bands, labels, small, read(point, series) -> [lines]}
  */
 function drawChart(host, spec) {
-  const width = Math.max(120, host.clientWidth), height = spec.height;
+  const width = Math.max(120, host.clientWidth),
+    height = spec.height;
   const shown = spec.series.filter((s) => s.points.length);
   const everything = [...shown.flatMap((s) => s.points), ...(spec.references ?? [])];
   if (!everything.length) return replace(host, el("p", { class: "note", text: "Nothing was measured here." }));
   const labels = spec.labels && width > 620;
   const right = labels ? Math.min(170, 22 + 6.4 * Math.max(...shown.map((s) => s.title.length))) : 14;
   const edge = spec.small ? { top: 6, right: 6, bottom: 6, left: 6 } : { top: 12, right, bottom: 44, left: 58 };
-  const ys = everything.flatMap((p) => (spec.bands && p.low !== null && p.low !== undefined ? [p.y, p.low, p.high] : [p.y]));
+  const ys = everything.flatMap((p) =>
+    spec.bands && p.low !== null && p.low !== undefined ? [p.y, p.low, p.high] : [p.y],
+  );
   const spread = Math.max(...ys) - Math.min(...ys) || Math.abs(ys[0]) || 1;
-  const x = logScale([Math.min(...everything.map((p) => p.x)) / 1.12, Math.max(...everything.map((p) => p.x)) * 1.12],
-    [edge.left, width - edge.right]);
-  const y = linearScale([Math.min(...ys) - spread * 0.07, Math.max(...ys) + spread * 0.07], [height - edge.bottom, edge.top]);
+  const x = logScale(
+    [Math.min(...everything.map((p) => p.x)) / 1.12, Math.max(...everything.map((p) => p.x)) * 1.12],
+    [edge.left, width - edge.right],
+  );
+  const y = linearScale(
+    [Math.min(...ys) - spread * 0.07, Math.max(...ys) + spread * 0.07],
+    [height - edge.bottom, edge.top],
+  );
   const svg = draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height });
   if (!spec.small) drawAxes(svg, spec, x, y, width, height, edge);
   if (spec.bands) for (const s of shown) drawBand(svg, s, x, y);
   const marks = draw("g", { class: "marks" });
   for (const s of shown) {
     const solid = s.points.filter((p) => p.whole !== false); // a mean over other clips belongs to no curve
-    const line = draw("path", { d: path(solid, x, y), class: `line ${s.colour}${s.dashed ? " dashed" : ""}`, "data-series": s.id });
+    const line = draw("path", {
+      d: path(solid, x, y),
+      class: `line ${s.colour}${s.dashed ? " dashed" : ""}`,
+      "data-series": s.id,
+    });
     svg.append(line);
     for (const p of s.points) {
-      marks.append(draw("path", {
-        d: markPath(s.mark, x(p.x), y(p.y), spec.small ? 2.2 : 4.4),
-        class: `mark ${s.colour}${p.whole === false ? " partial" : ""}`, "data-series": s.id, "data-x": p.x, "data-y": p.y,
-      }));
+      marks.append(
+        draw("path", {
+          d: markPath(s.mark, x(p.x), y(p.y), spec.small ? 2.2 : 4.4),
+          class: `mark ${s.colour}${p.whole === false ? " partial" : ""}`,
+          "data-series": s.id,
+          "data-x": p.x,
+          "data-y": p.y,
+        }),
+      );
     }
   }
   for (const r of spec.references ?? []) {
-    marks.append(draw("path", { d: markPath("diamond", x(r.x), y(r.y), 4.6), class: "reference", "data-x": r.x, "data-y": r.y }));
+    marks.append(
+      draw("path", { d: markPath("diamond", x(r.x), y(r.y), 4.6), class: "reference", "data-x": r.x, "data-y": r.y }),
+    );
   }
   svg.append(marks);
   if (labels) drawLabels(svg, shown, x, y, width - edge.right, edge.top, height - edge.bottom);
@@ -45,22 +64,40 @@ function drawChart(host, spec) {
   return svg;
 }
 
-const path = (points, x, y) => points.map((p, n) => `${n ? "L" : "M"}${x(p.x).toFixed(2)},${y(p.y).toFixed(2)}`).join("");
+const path = (points, x, y) =>
+  points.map((p, n) => `${n ? "L" : "M"}${x(p.x).toFixed(2)},${y(p.y).toFixed(2)}`).join("");
 
 function drawAxes(svg, spec, x, y, width, height, edge) {
-  const bottom = height - edge.bottom, inner = width - edge.right - edge.left;
+  const bottom = height - edge.bottom,
+    inner = width - edge.right - edge.left;
   const ticks = niceTicks(y.invert(bottom), y.invert(edge.top), Math.max(4, Math.round((bottom - edge.top) / 52)));
   const digits = tickDigits(ticks);
   for (const t of ticks) {
     svg.append(draw("line", { class: "grid", x1: edge.left, x2: width - edge.right, y1: y(t), y2: y(t) }));
-    svg.append(draw("text", { class: "tick", x: edge.left - 9, y: y(t) + 4, "text-anchor": "end", text: minus(t.toFixed(digits)) }));
+    svg.append(
+      draw("text", {
+        class: "tick",
+        x: edge.left - 9,
+        y: y(t) + 4,
+        "text-anchor": "end",
+        text: minus(t.toFixed(digits)),
+      }),
+    );
   }
   for (const t of logTicks(x.invert(edge.left), x.invert(width - edge.right), Math.max(2, Math.floor(inner / 58)))) {
     svg.append(draw("line", { class: "stub", x1: x(t), x2: x(t), y1: bottom, y2: bottom + 5 }));
     svg.append(draw("text", { class: "tick", x: x(t), y: bottom + 19, "text-anchor": "middle", text: String(t) }));
   }
   svg.append(draw("line", { class: "axis", x1: edge.left, x2: width - edge.right, y1: bottom, y2: bottom }));
-  svg.append(draw("text", { class: "tick", x: edge.left + inner / 2, y: height - 5, "text-anchor": "middle", text: "bits per pixel" }));
+  svg.append(
+    draw("text", {
+      class: "tick",
+      x: edge.left + inner / 2,
+      y: height - 5,
+      "text-anchor": "middle",
+      text: "bits per pixel",
+    }),
+  );
 }
 
 function drawBand(svg, series, x, y) {
@@ -68,7 +105,13 @@ function drawBand(svg, series, x, y) {
   if (points.length < 2) return;
   const upper = points.map((p) => `${x(p.x).toFixed(2)},${y(p.high).toFixed(2)}`);
   const lower = points.map((p) => `${x(p.x).toFixed(2)},${y(p.low).toFixed(2)}`).reverse();
-  svg.append(draw("path", { class: `band ${series.colour}`, d: `M${[...upper, ...lower].join("L")}Z`, "data-series": series.id }));
+  svg.append(
+    draw("path", {
+      class: `band ${series.colour}`,
+      d: `M${[...upper, ...lower].join("L")}Z`,
+      "data-series": series.id,
+    }),
+  );
 }
 
 /** Names at the ends of the curves, pushed apart until none covers another. */
@@ -77,7 +120,10 @@ function drawLabels(svg, series, x, y, left, top, bottom) {
   for (let round = 0; round < 60; round++) {
     for (let n = 1; n < placed.length; n++) {
       const lack = 17 - (placed[n].at - placed[n - 1].at);
-      if (lack > 0) { placed[n - 1].at -= lack / 2; placed[n].at += lack / 2; }
+      if (lack > 0) {
+        placed[n - 1].at -= lack / 2;
+        placed[n].at += lack / 2;
+      }
     }
     for (const p of placed) p.at = Math.min(bottom - 4, Math.max(top + 6, p.at));
   }
@@ -112,9 +158,12 @@ function readout(host, svg, spec, series, x, y, width) {
     tip.style.top = `${above > 0 ? above : target.py + 16}px`;
   };
   svg.addEventListener("pointermove", (event) => {
-    const box = svg.getBoundingClientRect(), scale = width / box.width;
-    const px = (event.clientX - box.left) * scale, py = (event.clientY - box.top) * scale;
-    let best = null, least = NEAR_PX;
+    const box = svg.getBoundingClientRect(),
+      scale = width / box.width;
+    const px = (event.clientX - box.left) * scale,
+      py = (event.clientY - box.top) * scale;
+    let best = null,
+      least = NEAR_PX;
     for (const t of targets) {
       const far = Math.hypot(t.px - px, t.py - py);
       if (far < least) [best, least] = [t, far];
@@ -129,7 +178,10 @@ function readout(host, svg, spec, series, x, y, width) {
   svg.addEventListener("keydown", (event) => {
     const lines = series.map((s) => targets.filter((t) => t.s === s));
     if (!lines.length) return;
-    let line = Math.max(0, lines.findIndex((l) => l.includes(current)));
+    let line = Math.max(
+      0,
+      lines.findIndex((l) => l.includes(current)),
+    );
     let place = Math.max(0, lines[line].indexOf(current));
     if (event.key === "Escape") return show(null);
     if (event.key === "ArrowRight") place += current ? 1 : 0;

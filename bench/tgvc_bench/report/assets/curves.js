@@ -6,23 +6,46 @@ function buildCurves(section) {
     ...sizeNames.map((size) => [meanKey(size), `mean of ${data.sizes[size].length} clips of ${size}`]),
     ...data.clips.map((c) => [c.name, c.name]),
   ];
-  const controls = el("div", { class: "controls" },
-    choice("Metric", data.metrics.map((m) => [m.id, m.title]), state.metric, (metric) => choose({ metric }), "metric"),
-    choice("Clips", places, state.place, (place) => choose({ place }), "place"));
-  const bands = el("label", { class: "check" },
+  const controls = el(
+    "div",
+    { class: "controls" },
+    choice(
+      "Metric",
+      data.metrics.map((m) => [m.id, m.title]),
+      state.metric,
+      (metric) => choose({ metric }),
+      "metric",
+    ),
+    choice("Clips", places, state.place, (place) => choose({ place }), "place"),
+  );
+  const bands = el(
+    "label",
+    { class: "check" },
     el("input", { type: "checkbox", id: "bands", checked: true, onchange: (e) => choose({ bands: e.target.checked }) }),
-    el("span", { text: "95 % bands" }));
+    el("span", { text: "95 % bands" }),
+  );
   controls.append(bands);
   const legend = el("div", { class: "legend", role: "group", "aria-label": "Systems that are drawn" });
   for (const system of data.systems) {
-    legend.append(el("button", {
-      type: "button", class: "chip", "data-system": system.id, "aria-pressed": "true", title: system.note || null,
-      onclick: () => {
-        const hidden = new Set(state.hidden);
-        if (!hidden.delete(system.id)) hidden.add(system.id);
-        choose({ hidden });
-      },
-    }, badge(system), el("span", { text: system.title })));
+    legend.append(
+      el(
+        "button",
+        {
+          type: "button",
+          class: "chip",
+          "data-system": system.id,
+          "aria-pressed": "true",
+          title: system.note || null,
+          onclick: () => {
+            const hidden = new Set(state.hidden);
+            if (!hidden.delete(system.id)) hidden.add(system.id);
+            choose({ hidden });
+          },
+        },
+        badge(system),
+        el("span", { text: system.title }),
+      ),
+    );
   }
   const caption = el("p", { class: "caption", id: "curve-caption" });
   const host = el("div", { class: "plot", id: "curve-chart" });
@@ -32,25 +55,44 @@ function buildCurves(section) {
 
   const minis = data.clips.map((clip) => {
     const plot = el("span", { class: "mini" });
-    const button = el("button", { type: "button", "data-clip": clip.name, onclick: () => choose({ place: clip.name === state.place ? meanKey(sizeNames[0]) : clip.name }) },
-      plot, el("span", { class: "mini-name", text: clip.name }));
+    const button = el(
+      "button",
+      {
+        type: "button",
+        "data-clip": clip.name,
+        onclick: () => choose({ place: clip.name === state.place ? meanKey(sizeNames[0]) : clip.name }),
+      },
+      plot,
+      el("span", { class: "mini-name", text: clip.name }),
+    );
     grid.append(button);
     return { clip, plot, button };
   });
   if (data.clips.length < 2) grid.hidden = true;
 
   const redraw = () => {
-    const metric = metrics.get(state.metric), mean = isMean(state.place);
+    const metric = metrics.get(state.metric),
+      mean = isMean(state.place);
     byId("metric").value = state.metric;
     byId("place").value = state.place;
     for (const chip of legend.children) chip.setAttribute("aria-pressed", !state.hidden.has(chip.dataset.system));
     bands.hidden = !mean;
-    replace(caption, el("strong", { text: metric.title + (metric.unit ? `, ${metric.unit}` : "") }), ` ${metric.better === "higher" ? "↑" : "↓"} ${betterText(metric)}`);
-    const references = mean ? (data.marks[state.metric]?.[state.place.slice(5)] ?? []).map((m) => ({ ...m, x: m.bpp, y: m.value })) : [];
+    replace(
+      caption,
+      el("strong", { text: metric.title + (metric.unit ? `, ${metric.unit}` : "") }),
+      ` ${metric.better === "higher" ? "↑" : "↓"} ${betterText(metric)}`,
+    );
+    const references = mean
+      ? (data.marks[state.metric]?.[state.place.slice(5)] ?? []).map((m) => ({ ...m, x: m.bpp, y: m.value }))
+      : [];
     const series = seriesAt(state.place);
     drawChart(host, {
       label: `${metric.title} over bits per pixel, ${places.find(([key]) => key === state.place)[1]}`,
-      series, references, height: host.clientWidth < 520 ? 300 : 400, bands: mean && state.bands, labels: true,
+      series,
+      references,
+      height: host.clientWidth < 520 ? 300 : 400,
+      bands: mean && state.bands,
+      labels: true,
       read: (p, s) => (s ? readPoint(p, s, metric) : readReference(p, metric)),
     });
     replace(note, ...curveNotes(series, references, mean));
@@ -75,24 +117,37 @@ const seriesAt = (place) =>
 
 function readPoint(p, s, metric) {
   const lines = [s.title, `${scoreText(metric, p.y)} at ${bppText(p.x)}`];
-  if (p.low !== null && p.low !== undefined) lines.push(`95 %: ${fixed(p.low, metric.digits)} to ${fixed(p.high, metric.digits)}`);
+  if (p.low !== null && p.low !== undefined)
+    lines.push(`95 %: ${fixed(p.low, metric.digits)} to ${fixed(p.high, metric.digits)}`);
   if (p.of) lines.push(p.whole ? `asked ${rateText(p.rate)}, ${p.of} clips` : `only ${p.clips} of ${p.of} clips`);
   if (p.bytes) lines.push(`${whole(p.bytes)} bytes` + (p.kbps ? `, ${fixed(p.kbps, 1)} kbit/s` : ""));
   if (p.size) lines.push(`coded at ${p.size.join("x")}`);
   return lines;
 }
 
-const readReference = (p, metric) => [`${p.title}, published`, `${fixed(p.value, metric.digits)} at ${bppText(p.bpp)}`, `mean over ${p.set}`, "another protocol: see Published numbers"];
+const readReference = (p, metric) => [
+  `${p.title}, published`,
+  `${fixed(p.value, metric.digits)} at ${bppText(p.bpp)}`,
+  `mean over ${p.set}`,
+  "another protocol: see Published numbers",
+];
 
 function curveNotes(series, references, mean) {
   const notes = [];
   if (mean && state.bands && series.some((s) => s.points.some((p) => p.low !== null && p.low !== undefined))) {
-    notes.push("Bands: where 95 % of means fall when the clips are drawn anew; what a clip does to all systems alike is taken out. ");
+    notes.push(
+      "Bands: where 95 % of means fall when the clips are drawn anew; what a clip does to all systems alike is taken out. ",
+    );
   }
   if (mean && series.some((s) => s.points.some((p) => p.whole === false))) {
-    notes.push("Hollow: the system could not code every clip at this rate; a mean over other clips is not comparable. ");
+    notes.push(
+      "Hollow: the system could not code every clip at this rate; a mean over other clips is not comparable. ",
+    );
   }
-  if (references.length) notes.push("Grey diamonds: published by others under another protocol, shown for orientation, ranked with nothing. ");
+  if (references.length)
+    notes.push(
+      "Grey diamonds: published by others under another protocol, shown for orientation, ranked with nothing. ",
+    );
   if (mean && sizeNames.length > 1) notes.push("Clips of different sizes are never averaged together.");
   return notes;
 }

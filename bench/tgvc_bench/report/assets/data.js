@@ -66,7 +66,8 @@ function curvePoints(system, place, metric) {
     const value = entry.scores[metric];
     if (entry.clip !== place || entry.system !== system || value === null || value === undefined) continue;
     const other = best.get(entry.rate);
-    if (!other || sign * value > sign * other.y) best.set(entry.rate, { ...entry, x: entry.bpp, y: value, whole: true });
+    if (!other || sign * value > sign * other.y)
+      best.set(entry.rate, { ...entry, x: entry.bpp, y: value, whole: true });
   }
   return [...best.values()].sort((a, b) => a.x - b.x);
 }
@@ -74,5 +75,9 @@ function curvePoints(system, place, metric) {
 /** The sign of a system: its mark in its colour. */
 function badge(system) {
   const path = markPath(system.mark, 7, 7, 4.5);
-  return draw("svg", { class: `badge ${system.colour}`, viewBox: "0 0 14 14", "aria-hidden": "true" }, draw("path", { d: path }));
+  return draw(
+    "svg",
+    { class: `badge ${system.colour}`, viewBox: "0 0 14 14", "aria-hidden": "true" },
+    draw("path", { d: path }),
+  );
 }

@@ -45,7 +45,12 @@ function segments(label, options, value, onChange) {
 
 /** The rates to choose from; what they are stands before them. */
 function rateSegments() {
-  const group = segments("Bits per pixel", data.rates.map((r) => [String(r), String(+r.toPrecision(4))]), state.rate, (r) => choose({ rate: Number(r) }));
+  const group = segments(
+    "Bits per pixel",
+    data.rates.map((r) => [String(r), String(+r.toPrecision(4))]),
+    state.rate,
+    (r) => choose({ rate: Number(r) }),
+  );
   return { field: el("div", { class: "choices" }, el("span", { text: "bits per pixel" }), group), show: group.show };
 }
 
@@ -55,5 +60,6 @@ const percent = (value, digits = 1) => (value > 0 ? "+" : "") + fixed(value, dig
 const whole = (value) => Math.round(value).toLocaleString("en");
 const rateText = (value) => `${+value.toPrecision(4)} bpp`;
 const bppText = (value) => `${value.toPrecision(3)} bpp`;
-const scoreText = (metric, value) => fixed(value, metric.digits) + (metric.unit && value !== null ? ` ${metric.unit}` : "");
+const scoreText = (metric, value) =>
+  fixed(value, metric.digits) + (metric.unit && value !== null ? ` ${metric.unit}` : "");
 const betterText = (metric) => (metric.better === "higher" ? "higher is better" : "lower is better");

@@ -18,44 +18,105 @@ function buildHead() {
 function buildSets(section) {
   if (!data.sets.length) return section.remove();
   const keys = [...new Set(data.sets.flatMap((row) => Object.keys(row.scores)))];
-  const head = ["system", "asked bpp", "frames", ...keys].map((text, n) => el("th", { scope: "col", class: n ? null : "text", text: metrics.get(text)?.title ?? text.replace(/^[fk]id$/, (t) => t.toUpperCase()) }));
-  const body = data.sets.map((row) => el("tr", {}, el("th", { scope: "row", class: "text" }, badge(systems.get(row.system)), systems.get(row.system).title),
-    el("td", { text: String(row.rate) }), el("td", { text: whole(row.frames) }), ...keys.map((k) => el("td", { text: row.scores[k] === undefined ? "–" : minus(String(+row.scores[k].toPrecision(5))) }))));
-  section.append(scroller("All frames together", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))));
+  const head = ["system", "asked bpp", "frames", ...keys].map((text, n) =>
+    el("th", {
+      scope: "col",
+      class: n ? null : "text",
+      text: metrics.get(text)?.title ?? text.replace(/^[fk]id$/, (t) => t.toUpperCase()),
+    }),
+  );
+  const body = data.sets.map((row) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row", class: "text" }, badge(systems.get(row.system)), systems.get(row.system).title),
+      el("td", { text: String(row.rate) }),
+      el("td", { text: whole(row.frames) }),
+      ...keys.map((k) =>
+        el("td", { text: row.scores[k] === undefined ? "–" : minus(String(+row.scores[k].toPrecision(5))) }),
+      ),
+    ),
+  );
+  section.append(
+    scroller("All frames together", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))),
+  );
 }
 
 function buildAblations(section) {
   const groups = Map.groupBy(data.ablations, (row) => row.title ?? "");
   if (!groups.size) return section.remove();
-  const show = (value) => (typeof value === "number" ? minus(String(+value.toPrecision(5))) : systems.get(value)?.title ?? value ?? "–");
+  const show = (value) =>
+    typeof value === "number" ? minus(String(+value.toPrecision(5))) : (systems.get(value)?.title ?? value ?? "–");
   for (const [name, rows] of groups) {
     const columns = [...new Set(rows.flatMap(Object.keys))].filter((key) => key !== "title");
     const kind = (row, key) => (typeof row[key] === "string" ? "text" : null);
-    const head = columns.map((key) => el("th", { scope: "col", class: kind(rows[0], key), text: metrics.get(key)?.title ?? key.replaceAll("_", " ") }));
-    const body = rows.map((row) => el("tr", {}, ...columns.map((key) => el("td", { class: kind(row, key), text: show(row[key]) }))));
+    const head = columns.map((key) =>
+      el("th", { scope: "col", class: kind(rows[0], key), text: metrics.get(key)?.title ?? key.replaceAll("_", " ") }),
+    );
+    const body = rows.map((row) =>
+      el("tr", {}, ...columns.map((key) => el("td", { class: kind(row, key), text: show(row[key]) }))),
+    );
     if (name) section.append(el("h3", { text: name }));
-    section.append(scroller(name || "Ablations", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))));
+    section.append(
+      scroller(name || "Ablations", el("table", {}, el("thead", {}, el("tr", {}, ...head)), el("tbody", {}, ...body))),
+    );
   }
 }
 
 function buildMethod(section) {
-  const terms = (rows) => el("dl", {}, ...rows.flatMap(([term, ...parts]) => [el("dt", {}, ...[term].flat()), el("dd", {}, ...parts.filter(Boolean))]));
+  const terms = (rows) =>
+    el(
+      "dl",
+      {},
+      ...rows.flatMap(([term, ...parts]) => [el("dt", {}, ...[term].flat()), el("dd", {}, ...parts.filter(Boolean))]),
+    );
   const plain = (value) => (value !== null && typeof value === "object" ? JSON.stringify(value) : String(value));
   section.append(
     el("h3", { text: "Systems" }),
-    terms(data.systems.map((s) => [[badge(s), s.title], s.note || null, Object.keys(s.options).length ? el("code", { text: Object.entries(s.options).map(([k, v]) => `${k}=${plain(v)}`).join("  ") }) : null])),
+    terms(
+      data.systems.map((s) => [
+        [badge(s), s.title],
+        s.note || null,
+        Object.keys(s.options).length
+          ? el("code", {
+              text: Object.entries(s.options)
+                .map(([k, v]) => `${k}=${plain(v)}`)
+                .join("  "),
+            })
+          : null,
+      ]),
+    ),
     el("h3", { text: "Metrics" }),
-    terms(data.metrics.map((m) => [m.title, `${m.of}; ${betterText(m)}${m.unit ? `; ${m.unit}` : ""}`])));
-  if (data.command) section.append(el("h3", { text: "Command" }), el("pre", { tabindex: "0", "aria-label": "Command" }, el("code", { text: data.command })));
-  const rows = (values) => Object.entries(values).map(([k, v]) => [k, v !== null && typeof v === "object" ? Object.entries(v).map(([a, b]) => `${a} ${plain(b)}`).join(", ") : plain(v)]);
-  for (const [title, values] of [["Machine", data.machine], ["Weights", data.weights], ["Clips that could not be read", data.failed_clips]]) {
+    terms(data.metrics.map((m) => [m.title, `${m.of}; ${betterText(m)}${m.unit ? `; ${m.unit}` : ""}`])),
+  );
+  if (data.command)
+    section.append(
+      el("h3", { text: "Command" }),
+      el("pre", { tabindex: "0", "aria-label": "Command" }, el("code", { text: data.command })),
+    );
+  const rows = (values) =>
+    Object.entries(values).map(([k, v]) => [
+      k,
+      v !== null && typeof v === "object"
+        ? Object.entries(v)
+            .map(([a, b]) => `${a} ${plain(b)}`)
+            .join(", ")
+        : plain(v),
+    ]);
+  for (const [title, values] of [
+    ["Machine", data.machine],
+    ["Weights", data.weights],
+    ["Clips that could not be read", data.failed_clips],
+  ]) {
     if (Object.keys(values).length) section.append(el("h3", { text: title }), terms(rows(values)));
   }
 }
 
 function buildNav() {
   for (const section of document.querySelectorAll("main > section")) {
-    byId("nav").append(el("li", {}, el("a", { href: `#${section.id}`, text: section.querySelector("h2").textContent })));
+    byId("nav").append(
+      el("li", {}, el("a", { href: `#${section.id}`, text: section.querySelector("h2").textContent })),
+    );
   }
 }
 

@@ -6,7 +6,8 @@ const FAR_FRAMES = 3; // a follower that is so far off jumps
 const urls = new Map();
 
 const mediaOf = (clip, id, rate) =>
-  data.media.find((m) => m.clip === clip && (id === SOURCE ? m.system === null : m.system === id && m.rate === rate)) ?? null;
+  data.media.find((m) => m.clip === clip && (id === SOURCE ? m.system === null : m.system === id && m.rate === rate)) ??
+  null;
 
 /** Where a video can be played from: a file beside the page, or a part of the page. */
 function mediaUrl(item) {
@@ -20,7 +21,13 @@ function mediaUrl(item) {
 
 /** @param onFrame called with the number of the frame that is shown; @param onState with whether it plays */
 function makePlayer(onFrame, onState) {
-  let videos = [], frames = 1, fps = 25, frame = 0, playing = false, speed = 1, wanted = 0;
+  let videos = [],
+    frames = 1,
+    fps = 25,
+    frame = 0,
+    playing = false,
+    speed = 1,
+    wanted = 0;
   const clamp = (n) => Math.min(Math.max(Math.round(n), 0), frames - 1);
   const middle = (n) => (n + 0.5) / fps;
   const frameAt = (video) => clamp(Math.floor(video.currentTime * fps + 1e-6));
@@ -43,7 +50,7 @@ function makePlayer(onFrame, onState) {
       if (Math.abs(behind) > FAR_FRAMES / fps) v.currentTime = leader.currentTime;
       else v.playbackRate = speed * (1 + Math.max(-HURRY, Math.min(HURRY, behind * fps * 0.1)));
     }
-    if (leader.ended || frameAt(leader) >= frames - 1 && leader.currentTime > middle(frames - 1)) return again();
+    if (leader.ended || (frameAt(leader) >= frames - 1 && leader.currentTime > middle(frames - 1))) return again();
     if (frameAt(leader) !== frame) report(frameAt(leader));
     requestAnimationFrame(follow);
   }
@@ -76,16 +83,26 @@ function makePlayer(onFrame, onState) {
   }
 
   return {
-    seek: (n) => { pause(); seek(n); },
-    step: (n) => { pause(); seek(frame + n); },
+    seek: (n) => {
+      pause();
+      seek(n);
+    },
+    step: (n) => {
+      pause();
+      seek(frame + n);
+    },
     toggle: () => {
       if (playing) return pause();
       if (frame === frames - 1) seek(0);
       return start();
     },
     pause,
-    get frame() { return frame; },
-    get playing() { return playing; },
+    get frame() {
+      return frame;
+    },
+    get playing() {
+      return playing;
+    },
     set speed(value) {
       speed = value;
       for (const v of videos) v.playbackRate = value;
@@ -97,7 +114,13 @@ function makePlayer(onFrame, onState) {
       ({ frames, fps } = clip);
       frame = clamp(frame);
       for (const v of videos) {
-        v.addEventListener("loadedmetadata", () => { if (videos.includes(v) && !playing) v.currentTime = middle(frame); }, { once: true });
+        v.addEventListener(
+          "loadedmetadata",
+          () => {
+            if (videos.includes(v) && !playing) v.currentTime = middle(frame);
+          },
+          { once: true },
+        );
       }
       seek(frame);
     },
@@ -105,17 +128,18 @@ function makePlayer(onFrame, onState) {
 }
 
 /** When a video can go on from where it was told to be. */
-const settled = (video) => new Promise((done) => {
-  const ready = () => !video.seeking && video.readyState >= 3;
-  if (ready() || video.error) return done();
-  const look = () => {
-    if (!ready() && !video.error) return;
-    for (const name of ["seeked", "canplay", "error"]) video.removeEventListener(name, look);
-    done();
-  };
-  for (const name of ["seeked", "canplay", "error"]) video.addEventListener(name, look);
-  if (video.readyState === 0) video.load();
-});
+const settled = (video) =>
+  new Promise((done) => {
+    const ready = () => !video.seeking && video.readyState >= 3;
+    if (ready() || video.error) return done();
+    const look = () => {
+      if (!ready() && !video.error) return;
+      for (const name of ["seeked", "canplay", "error"]) video.removeEventListener(name, look);
+      done();
+    };
+    for (const name of ["seeked", "canplay", "error"]) video.addEventListener(name, look);
+    if (video.readyState === 0) video.load();
+  });
 
 const TRACK_COLOURS = ["#ff5c5c", "#52ddff", "#ffdd48", "#c484ff", "#70f07a", "#ff9640", "#ff82d6", "#96beff"];
 
@@ -129,11 +153,16 @@ function drawTracks(canvas, tracks, frame, clip) {
   canvas.dataset.drawn = segment ? segment.xy.length : 0;
   if (!segment) return;
   const place = ([x, y]) => [(x + 0.5) * scale, (y + 0.5) * scale];
-  const now = frame - segment.first, unit = (scale * clip.width) / 512;
+  const now = frame - segment.first,
+    unit = (scale * clip.width) / 512;
   pen.lineJoin = pen.lineCap = "round";
   segment.xy.forEach((track, number) => {
-    const seen = segment.visible[number], colour = TRACK_COLOURS[number % TRACK_COLOURS.length];
-    for (const [style, size] of [["rgba(0,0,0,0.55)", 3.4], [colour, 1.7]]) {
+    const seen = segment.visible[number],
+      colour = TRACK_COLOURS[number % TRACK_COLOURS.length];
+    for (const [style, size] of [
+      ["rgba(0,0,0,0.55)", 3.4],
+      [colour, 1.7],
+    ]) {
       pen.strokeStyle = style;
       pen.lineWidth = size * unit;
       pen.beginPath();
@@ -145,7 +174,10 @@ function drawTracks(canvas, tracks, frame, clip) {
       pen.stroke();
     }
     if (!seen[now]) return;
-    for (const [style, size] of [["rgba(0,0,0,0.65)", 3.6], [colour, 2.6]]) {
+    for (const [style, size] of [
+      ["rgba(0,0,0,0.65)", 3.6],
+      [colour, 2.6],
+    ]) {
       pen.fillStyle = style;
       pen.beginPath();
       pen.arc(...place(track[now]), size * unit, 0, 2 * Math.PI);

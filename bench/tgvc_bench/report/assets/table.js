@@ -1,7 +1,8 @@
 // Every entry as a row, sortable by every column.
 
 /** A table may be wider than the page: it scrolls inside, by keyboard too. */
-const scroller = (label, table) => el("div", { class: "scroller", role: "region", "aria-label": label, tabindex: "0" }, table);
+const scroller = (label, table) =>
+  el("div", { class: "scroller", role: "region", "aria-label": label, tabindex: "0" }, table);
 
 function tableColumns() {
   const columns = [
@@ -12,13 +13,30 @@ function tableColumns() {
     { id: "bytes", title: "bytes", value: (e) => e.bytes, show: (v) => (v === undefined ? "–" : whole(v)) },
   ];
   for (const m of data.metrics) {
-    columns.push({ id: m.id, title: m.short, metric: m, value: (e) => e.scores?.[m.id], show: (v) => fixed(v, m.digits) });
+    columns.push({
+      id: m.id,
+      title: m.short,
+      metric: m,
+      value: (e) => e.scores?.[m.id],
+      show: (v) => fixed(v, m.digits),
+    });
   }
   const some = (test) => measured.some(test);
-  if (some((e) => e.size)) columns.push({ id: "size", title: "coded at", value: (e) => e.size?.[0], show: (v, e) => e.size?.join("x") ?? "–" });
+  if (some((e) => e.size))
+    columns.push({
+      id: "size",
+      title: "coded at",
+      value: (e) => e.size?.[0],
+      show: (v, e) => e.size?.join("x") ?? "–",
+    });
   for (const verb of ["encode", "decode"]) {
     if (some((e) => e.seconds?.[verb] !== undefined)) {
-      columns.push({ id: verb, title: `${verb} s`, value: (e) => e.seconds?.[verb], show: (v) => fixed(v, v < 10 ? 2 : 1) });
+      columns.push({
+        id: verb,
+        title: `${verb} s`,
+        value: (e) => e.seconds?.[verb],
+        show: (v) => fixed(v, v < 10 ? 2 : 1),
+      });
     }
   }
   return columns;
@@ -29,22 +47,36 @@ function buildTable(section) {
   const columns = tableColumns();
   const order = { column: columns[0], down: false };
   const rates = rateSegments();
-  const head = el("tr"), body = el("tbody");
+  const head = el("tr"),
+    body = el("tbody");
   for (const column of columns) {
-    const cell = el("th", { scope: "col", class: column.text ? "text" : null, "data-column": column.id }, el("button", {
-      type: "button", title: column.metric ? `${column.metric.title}: ${betterText(column.metric)}` : null,
-      onclick: () => {
-        if (order.column === column) order.down = !order.down;
-        else Object.assign(order, { column, down: column.metric?.better === "higher" });
-        redraw();
-      },
-    }, el("span", { text: column.title })));
+    const cell = el(
+      "th",
+      { scope: "col", class: column.text ? "text" : null, "data-column": column.id },
+      el(
+        "button",
+        {
+          type: "button",
+          title: column.metric ? `${column.metric.title}: ${betterText(column.metric)}` : null,
+          onclick: () => {
+            if (order.column === column) order.down = !order.down;
+            else Object.assign(order, { column, down: column.metric?.better === "higher" });
+            redraw();
+          },
+        },
+        el("span", { text: column.title }),
+      ),
+    );
     head.append(cell);
   }
   section.append(
-    el("p", { class: "caption", text: "Bold: the best of a clip at this rate. A heading sorts; a second press turns the order round." }),
+    el("p", {
+      class: "caption",
+      text: "Bold: the best of a clip at this rate. A heading sorts; a second press turns the order round.",
+    }),
     el("div", { class: "controls" }, rates.field),
-    scroller("Entries", el("table", { class: "entries", id: "entries" }, el("thead", {}, head), body)));
+    scroller("Entries", el("table", { class: "entries", id: "entries" }, el("thead", {}, head), body)),
+  );
 
   const redraw = () => {
     rates.show(state.rate);
@@ -65,7 +97,8 @@ function bestOf(rows) {
   const best = new Map();
   for (const entry of rows) {
     for (const m of entry.error ? [] : data.metrics) {
-      const value = entry.scores[m.id], key = JSON.stringify([entry.clip, m.id]);
+      const value = entry.scores[m.id],
+        key = JSON.stringify([entry.clip, m.id]);
       if (value === null || value === undefined) continue;
       const other = best.get(key);
       if (other === undefined || (m.better === "higher" ? value > other : value < other)) best.set(key, value);
@@ -88,7 +121,8 @@ function tableRow(entry, columns, best) {
   for (const column of columns) {
     const value = column.value(entry);
     if (column.id === "clip") row.append(el("th", { scope: "row", class: "text", text: value }));
-    else if (column.id === "system") row.append(el("td", { class: "text" }, badge(system), el("span", { text: value })));
+    else if (column.id === "system")
+      row.append(el("td", { class: "text" }, badge(system), el("span", { text: value })));
     else if (entry.error) {
       row.append(el("td", { class: "text failed", colspan: columns.length - 2, text: entry.error }));
       break;
