@@ -77,6 +77,7 @@ def make_record() -> dict[str, Any]:
                 },
             }
         },
+        "points": {CLIPS[0]: {"svt": [{"size": "48x32", "bpp": 0.004, "scores": {"psnr_y": 25.5}}]}},
         "failed_clips": {"lost": "is no <video>"},
         "sets": [{"system": "warp", "rate": 0.003, "frames": 96, "scores": {"fid": 61.25}}],
         "ablations": [

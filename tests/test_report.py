@@ -55,6 +55,7 @@ Spoil = Callable[[dict[str, Any]], object]
         (lambda r: r["entries"][0]["scores"].update(gmsd=float("nan")), "gmsd of entry .* is nan, expected a finite"),
         (lambda r: r["entries"][0]["frames"].update(psnr_y=[1.0] * 25), "expected a list of 24 values"),
         (lambda r: r["entries"].append(r["entries"][0]), "is there twice"),
+        (lambda r: r["points"]["calm"]["svt"][0].update(bpp=0), "bpp of a point of 'calm', 'svt' is 0"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused_in_one_line(spoil: Spoil, message: str) -> None:

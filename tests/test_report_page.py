@@ -70,6 +70,16 @@ def test_curves_of_a_clip_hold_its_own_points(tab: Tab, sample: Sample, clip: st
     assert collect(tab, "#curve-chart .band") == []
 
 
+def test_files_of_a_sweep_are_dots_about_the_curve_of_their_clip(tab: Tab) -> None:
+    dots = []
+    pick(tab, "#metric", "psnr_y")
+    for place in ("mean 96x64", CLIPS[1], CLIPS[0]):
+        pick(tab, "#place", place)
+        dots.append(len(collect(tab, "#curve-chart .sweep")))
+    assert dots == [0, 0, 1]
+    assert "Small dots" in first(tab, "#curve-note")
+
+
 def test_every_clip_has_a_small_chart_that_leads_to_it(tab: Tab) -> None:
     assert collect(tab, ".multiples .mini-name") == [*CLIPS, TALL]
     click(tab, ".multiples button", 1)

@@ -73,6 +73,11 @@ def check_evaluation(record: dict[str, Any]) -> None:
             raise ConfigError(f"better of metric {key!r} is {metric.get('better')!r}, expected higher or lower")
         if metric.get("of", KINDS[0]) not in KINDS:
             raise ConfigError(f"of of metric {key!r} is {metric['of']!r}, expected one of {', '.join(KINDS)}")
+    for name, sweeps in record.get("points", {}).items():
+        for system, points in sweeps.items():
+            for point in points:
+                _positive(point.get("bpp"), f"bpp of a point of {name!r}, {system!r}")
+                _require(point, "scores", dict, f"a point of {name!r}, {system!r}")
     seen: set[tuple[Any, ...]] = set()
     for entry in entries:
         _check_entry(entry, names, systems, metrics)

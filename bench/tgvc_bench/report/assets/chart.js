@@ -5,13 +5,13 @@ const NEAR_PX = 44; // a pointer farther from every mark reads nothing
 /**
  * @param host element that the chart fills in width
  * @param spec {label, metric, series: [{id, title, colour, mark, dashed, points: [{x, y, low, high, whole}]}],
- *   references: [{x, y, title}], height, bands, labels, small, read(point, series) -> [lines]}
+ *   references: [{x, y, title}], sweep: [{x, y, colour}], height, bands, labels, small, read(point, series) -> [lines]}
  */
 function drawChart(host, spec) {
   const width = Math.max(120, host.clientWidth),
     height = spec.height;
   const shown = spec.series.filter((s) => s.points.length);
-  const everything = [...shown.flatMap((s) => s.points), ...(spec.references ?? [])];
+  const everything = [...shown.flatMap((s) => s.points), ...(spec.references ?? []), ...(spec.sweep ?? [])];
   if (!everything.length) return replace(host, el("p", { class: "note", text: "Nothing was measured here." }));
   const labels = spec.labels && width > 620;
   const right = labels ? Math.min(170, 22 + 6.4 * Math.max(...shown.map((s) => s.title.length))) : 14;
@@ -31,6 +31,9 @@ function drawChart(host, spec) {
   const svg = draw("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height });
   if (!spec.small) drawAxes(svg, spec, x, y, width, height, edge);
   if (spec.bands) for (const s of shown) drawBand(svg, s, x, y);
+  for (const p of spec.sweep ?? []) {
+    svg.append(draw("circle", { class: `sweep ${p.colour}`, cx: x(p.x), cy: y(p.y), r: 2.6 }));
+  }
   const marks = draw("g", { class: "marks" });
   for (const s of shown) {
     const solid = s.points.filter((p) => p.whole !== false); // a mean over other clips belongs to no curve

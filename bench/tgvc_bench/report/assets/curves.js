@@ -86,16 +86,18 @@ function buildCurves(section) {
       ? (data.marks[state.metric]?.[state.place.slice(5)] ?? []).map((m) => ({ ...m, x: m.bpp, y: m.value }))
       : [];
     const series = seriesAt(state.place);
+    const sweep = mean ? [] : sweepAt(state.place, state.metric, series);
     drawChart(host, {
       label: `${metric.title} over bits per pixel, ${places.find(([key]) => key === state.place)[1]}`,
       series,
       references,
+      sweep,
       height: host.clientWidth < 520 ? 300 : 400,
       bands: mean && state.bands,
       labels: true,
       read: (p, s) => (s ? readPoint(p, s, metric) : readReference(p, metric)),
     });
-    replace(note, ...curveNotes(series, references, mean));
+    replace(note, ...curveNotes(series, references, sweep, mean));
   };
   const redrawMinis = () => {
     for (const { clip, plot, button } of minis) {
@@ -132,7 +134,18 @@ const readReference = (p, metric) => [
   "another protocol: see Published numbers",
 ];
 
-function curveNotes(series, references, mean) {
+/** Every file that a conventional encoder was tried with, about the rates that are drawn. */
+function sweepAt(place, metric, series) {
+  const rates = series.flatMap((s) => s.points.map((p) => p.x));
+  const near = (p) => p.bpp > Math.min(...rates) / 1.5 && p.bpp < Math.max(...rates) * 1.5;
+  return series.flatMap((s) =>
+    (data.points[place]?.[s.id] ?? [])
+      .filter((p) => typeof p.scores[metric] === "number" && near(p))
+      .map((p) => ({ x: p.bpp, y: p.scores[metric], colour: s.colour })),
+  );
+}
+
+function curveNotes(series, references, sweep, mean) {
   const notes = [];
   if (mean && state.bands && series.some((s) => s.points.some((p) => p.low !== null && p.low !== undefined))) {
     notes.push(
@@ -144,6 +157,7 @@ function curveNotes(series, references, mean) {
       "Hollow: the system could not code every clip at this rate; a mean over other clips is not comparable. ",
     );
   }
+  if (sweep.length) notes.push("Small dots: other files of the same encoder, of other sizes and qualities. ");
   if (references.length)
     notes.push(
       "Grey diamonds: published by others under another protocol, shown for orientation, ranked with nothing. ",
