@@ -29,8 +29,11 @@ _NOTES = {
     "auto": "whatever measures best for the encoder",
     "tgvc": "semantic key frames, trajectories of motion instances, as T-GVC's encoder",
     "actdiff": "segments that end by coverage, trajectories bought by bits, as ActDiff-VC's encoder",
+    "dynamics": "few key frames and the paths of watershed anchors, as Dynamics-Codec's encoder",
+    "human": "a few numbers per frame that networks paint from, as MTTF",
     "warp": "painted without networks",
     "latent": "painted by the networks of a bundle",
+    "flow": "painted by networks that move features; needs a bundle",
 }
 _ENCODE, _DECODE = ({s.name for s in dataclasses.fields(kind)} for kind in (EncoderConfig, DecoderConfig))
 
@@ -86,7 +89,7 @@ def _profile_systems() -> dict[str, System]:
             if (profile == _HUMAN) != (generator == _HUMAN):  # its streams carry what no other generator reads
                 continue
             name = f"{profile}-{generator}"
-            note = "; ".join(_NOTES[n] for n in (profile, generator) if n in _NOTES)
+            note = "; ".join(_NOTES[n] for n in dict.fromkeys((profile, generator)) if n in _NOTES)
             encode = {} if profile == "auto" else {"profile": profile}
             found[name] = System(name, f"tgvc {profile}, {generator}", encode, {"generator": generator}, note=note)
     return found
