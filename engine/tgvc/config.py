@@ -12,7 +12,7 @@ from tgvc.types import check_size
 
 PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  # as written into the header
 PROFILES = ("auto", "tgvc", "actdiff", "dynamics", "human")  # those that `planning.profiles` can plan
-GENERATORS = ("warp", "latent", "human")
+GENERATORS = ("warp", "latent", "flow", "human")
 GUIDES = ("sent", "all")
 ENDS = ("both", "first")
 SPREADS = ("shepard", "nearest")
@@ -40,7 +40,7 @@ OF_PROFILES = {  # options that only some profiles know
     "bundle": ("human",),
 }
 _OF_LATENT = ("fast", "steps", "solver", "timesteps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
-_OF_HUMAN = ("bundle", "backend")
+_OF_PAINTERS = ("bundle", "backend")  # options of the generators flow and human
 BASES = ("moved", "faded")
 BACKENDS = (  # made by `tgvc.backends.base`
     "auto",
@@ -52,6 +52,7 @@ BACKENDS = (  # made by `tgvc.backends.base`
     "torch",
     "torch-compile",
 )
+HUMAN_BUNDLE = "human-nano"  # what profile human looks and paints with, unless another bundle is named
 DEFAULT_BPP = 0.005
 
 
@@ -185,8 +186,8 @@ class DecoderConfig:
 
     generator: str | None = option(
         None,
-        "what paints the frames: warp needs no networks, latent denoises with a bundle's, human paints what profile "
-        "human sends; default: human where the stream asks for it, else warp",
+        "what paints the frames: warp needs no networks, latent denoises with a bundle's, flow moves features of the key "
+        "pictures, human paints what profile human sends; default: human where the stream asks for it, else warp",
         choices=GENERATORS,
     )
     spread: str | None = option(
@@ -312,7 +313,7 @@ class DecoderConfig:
     )
     bundle: str | None = option(
         None,
-        "networks of the generators latent and human: a name or a folder; default: nano, human-nano",
+        "networks of the generator: a name or a folder; default: nano for latent, flow-nano, human-nano",
         metavar="NAME",
     )
     backend: str | None = option(
@@ -337,7 +338,8 @@ class DecoderConfig:
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"nothing beside fast={self.fast}, which sets it")
         if self.generator != "latent":
-            known, chosen = _OF_HUMAN if self.generator == "human" else (), self.generator or "the default generator"
+            known = _OF_PAINTERS if self.generator in ("flow", "human") else ()
+            chosen = self.generator or "the default generator"
             for name in _OF_LATENT:
                 if getattr(self, name) is not None and name not in known:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {chosen} does not use it")

@@ -19,7 +19,7 @@ from tgvc import __version__
 from tgvc.backends.base import BACKENDS, load_backend
 from tgvc.backends.engines.store import EngineStore
 from tgvc.backends.libraries import find_clashes, find_versions
-from tgvc.config import DecoderConfig
+from tgvc.config import HUMAN_BUNDLE, DecoderConfig
 from tgvc.errors import BackendError, BundleError
 from tgvc.memory import available_memory
 from tgvc.models.bundle import EMBEDDED, ModelBundle, load_bundle
@@ -47,6 +47,7 @@ _SIZE = (512, 320)
 _SAMPLES = 65536  # points x frames of one run of a tracker
 _LENGTH = 17  # frames of a measured segment: its flow is found once for fifteen frames painted
 _MEASURE_S = 1.2
+_DEFAULT_BUNDLE = "nano"
 _PLAIN_BACKEND = "onnxruntime"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: compute capability
 
@@ -268,10 +269,22 @@ def _what_runs(
         "generator warp": lost,
         "generator latent": lost
         or networks["backends"][_PLAIN_BACKEND]["fault"]
-        or "; ".join(networks["bundles"][name]["fault"] for name in EMBEDDED if networks["bundles"][name]["fault"]),
+        or networks["bundles"][_DEFAULT_BUNDLE]["fault"],
+        "profile human, its encoding and generator": needs("libsvtav1")
+        or networks["backends"][_PLAIN_BACKEND]["fault"]
+        or _human_fault(),
         "writing .mp4 .mov .mkv": needs("libx264"),
         "writing .webm": needs("libvpx-vp9"),
     }
+
+
+def _human_fault() -> str:
+    """What keeps profile human from working without a bundle of one's own; empty if nothing does."""
+    try:
+        load_bundle(HUMAN_BUNDLE)
+    except BundleError as fault:
+        return f"{fault}; or name another with --bundle"
+    return ""
 
 
 def find_version(name: str) -> str | None:

@@ -6,14 +6,13 @@ from tgvc.analysis.clip_embedding import ClipEmbedder
 from tgvc.analysis.cotracker import NetworkTracker
 from tgvc.analysis.cotracker_clip import MOST_SAMPLES
 from tgvc.backends.base import AUTO, Backend, load_backend
-from tgvc.config import EncoderConfig
+from tgvc.config import HUMAN_BUNDLE, EncoderConfig
 from tgvc.models.bundle import ModelBundle, load_bundle
 from tgvc.models.constants import TRACKER
 from tgvc.models.footprint import check_fit, looking_footprint, tracking_footprint
 from tgvc.models.interpolation import InterpolationNetworks
 from tgvc.models.tracker import TrackerNetworks
 
-PEOPLE = "human-nano"  # what profile human looks and paints with, unless another one is named
 PLAIN = "onnxruntime"  # the backend that computes in the host's memory
 
 
@@ -52,7 +51,7 @@ def load_tracker(config: EncoderConfig, threads: int) -> NetworkTracker | None:
 
 def load_people(config: EncoderConfig, threads: int) -> tuple[ModelBundle, Backend]:
     """The bundle of kind ``human`` that ``config.bundle`` names, and what runs it; errors as of `load_embedder`."""
-    return load_bundle(config.bundle or PEOPLE), _backend(config, threads)
+    return load_bundle(config.bundle or HUMAN_BUNDLE), _backend(config, threads)
 
 
 def _backend(config: EncoderConfig, threads: int) -> Backend:

@@ -9,7 +9,7 @@ from tgvc_export.mttf.config import MttfConfig
 from tgvc_export.mttf.grids import look, pixel_grid
 from tgvc_export.mttf.hourglass import Hourglass, last_conv
 
-_UNIT = 8.0  # cells: what 1 of a network means, where it is not as published
+_EIGHTHS = 8
 
 
 class MotionNetwork(nn.Module):
@@ -43,9 +43,10 @@ class MotionNetwork(nn.Module):
         maps = [_modulate(features, state) for state in (driving, source)]
         # places are told in more digits than features, whatever training computes those in
         flows = self.flows(self.flow(torch.cat([maps[1], maps[0]], dim=1))).float()
-        if exact:
-            flows = flows * _UNIT
         flows = flows.reshape(n * k, 2, h, w)
+        if exact:
+            # lengths in eighths of a picture's sides, as places are, so that states mean the same at all sizes
+            flows = torch.cat([flows[:, :1] * (w / _EIGHTHS), flows[:, 1:] * (h / _EIGHTHS)], dim=1)
         grids = pixel_grid(flows, exact=exact)
         many = small[:, None].expand(n, k, 3, h, w).reshape(n * k, 3, h, w)
         moved = look(many, grids, exact=exact).reshape(n, k, 3, h, w)
