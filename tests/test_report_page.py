@@ -248,5 +248,5 @@ def test_the_page_prints_and_is_drawn_as_a_picture(tab: Tab, page: Path, tmp_pat
     assert first(tab, "#table", "getComputedStyle(n).display") == "block"
     draw_page(page, tmp_path / "curves.png", 500, section="curves", scale=2)
     with Image.open(tmp_path / "curves.png") as drawn:
-        assert drawn.width == 2 * (500 - 2 * 15)  # less the margins of 3 % on both sides
+        assert drawn.width == 2 * (500 - 2 * 15 + 2 * 14)  # less the margins of 3 % on both sides, but for 14 px
         assert drawn.height > 600

@@ -25,6 +25,7 @@ from tgvc.errors import BackendUnavailableError, ConfigError
 VARIABLE = "TGVC_CHROMIUM"
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FIRST_FD = 10  # above 3 and 4, which Chromium reads from and writes to
+_ABOUT_PX = 14  # the least margin that a page has
 _BECOME = (  # shells know only descriptors of one digit
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
@@ -224,7 +225,7 @@ class Tab:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button=button, buttons=int(down), clickCount=1)
 
     def draw(self, kind: str = "png", selector: str | None = None) -> bytes:
-        """A picture of the whole page, or of one element of it, as a file of a kind: png, jpeg or webp.
+        """A picture of the whole page, or of one element and what is close about it, as png, jpeg or webp.
 
         Raises:
             ConfigError: there is no such element.
@@ -237,7 +238,8 @@ class Tab:
         if box is None:
             raise ConfigError(f"the page has no {selector}")
         x, y, width, height = box
-        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 1}
+        about = _ABOUT_PX if selector else 0
+        clip = {"x": x - about, "y": y, "width": width + 2 * about, "height": height + about, "scale": 1}
         answer = self.call("Page.captureScreenshot", format=kind, captureBeyondViewport=True, clip=clip)
         return base64.b64decode(answer["data"])
 
