@@ -62,6 +62,10 @@ class Graph(Protocol):
 class Download(Protocol):
     """A copy on its way to the host."""
 
+    @property
+    def arrived(self) -> Event:
+        """Behind the copy."""
+
     def wait(self) -> npt.NDArray[Any]:
         """What arrived, in memory of its own."""
 

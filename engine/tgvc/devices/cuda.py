@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tgvc.devices.base import Array, StepCall, Stream
+from tgvc.devices.base import Array, Event, StepCall, Stream
 from tgvc.devices.pinned import PinnedPool, Staging
 from tgvc.errors import BackendUnavailableError
 from tgvc_kernels.device.latent_kernels import normal_noise, upload_plan
@@ -86,14 +86,14 @@ class _Graph:
 class _OnItsWay:
     """A copy to the host; the array stays until it is there."""
 
-    def __init__(self, array: Array, staging: Staging, event: CudaEvent, pool: PinnedPool) -> None:
-        self._array, self._staging, self._event, self._pool = array, staging, event, pool
+    def __init__(self, array: Array, staging: Staging, arrived: Event, pool: PinnedPool) -> None:
+        self._array, self._staging, self.arrived, self._pool = array, staging, arrived, pool
 
     def wait(self) -> npt.NDArray[Any]:
-        self._event.wait()
-        arrived = self._staging.view(self._array.shape, self._array.dtype).copy()
-        self._pool.give_back(self._staging, self._event)
-        return arrived
+        self.arrived.wait()
+        content = self._staging.view(self._array.shape, self._array.dtype).copy()
+        self._pool.give_back(self._staging, self.arrived)
+        return content
 
 
 class CudaSteps:
@@ -209,7 +209,7 @@ class CudaDevice:
             raise ValueError(f"download: expected a dense array, got one of shape {array.shape} with gaps")
         staging = self._pinned.take(array.nbytes)
         self._copy_memory(staging.address, array.data.ptr, array.nbytes, "memcpyDeviceToHost", stream)
-        return _OnItsWay(array, staging, stream.record(), self._pinned)  # type: ignore[arg-type]
+        return _OnItsWay(array, staging, stream.record(), self._pinned)
 
     def capture(self, work: Callable[[], None], stream: Any) -> _Graph:
         """See `tgvc.devices.base.Device.capture`."""

@@ -51,7 +51,7 @@ class HostStream:
 
 class _Arrived:
     def __init__(self, array: npt.NDArray[Any]) -> None:
-        self._array = array
+        self._array, self.arrived = array, HostEvent()
 
     def wait(self) -> npt.NDArray[Any]:
         return self._array

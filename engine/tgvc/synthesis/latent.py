@@ -64,13 +64,12 @@ class _Lane:
     def __init__(self, nets: Networks, device: Device, grain: float) -> None:
         self.scratch = Scratch(device, device.make_stream())
         self.loop = Loop(nets.queued_denoiser(device), self.scratch)
-        self._shown = Scratch(device, device.make_stream())
-        self.pictures = PictureQueue(nets.queued_decoder(device), self._shown, grain)
+        self.pictures = PictureQueue(nets.queued_decoder(device), Scratch(device, device.make_stream()), grain)
 
     def rest(self) -> None:
         """Wait until nothing is queued any more."""
         self.scratch.stream.synchronize()
-        self._shown.stream.synchronize()
+        self.pictures.rest()
 
 
 class LatentGenerator:
@@ -212,13 +211,16 @@ class LatentGenerator:
         ahead = -(-self._nets.constants.window // AT_ONCE) if self._device.remote else 0
         waiting: deque[Shown] = deque()
         with closing(settled):
-            for piece in settled:
-                for shown in lane.pictures.show(piece, group.texture):
-                    waiting.append(shown)
-                    while len(waiting) > ahead:
-                        yield waiting.popleft().wait(clock)
-            while waiting:
-                yield waiting.popleft().wait(clock)
+            try:
+                for piece in settled:
+                    for shown in lane.pictures.show(piece, group.texture):
+                        waiting.append(shown)
+                        while len(waiting) > ahead:
+                            yield waiting.popleft().wait(clock)
+                while waiting:
+                    yield waiting.popleft().wait(clock)
+            finally:
+                lane.pictures.rest()  # before what they are made of goes, where nobody waits for the pictures any more
 
 
 def _take_off(out: Array, latents: Array, base: Array, std: np.float32) -> None:

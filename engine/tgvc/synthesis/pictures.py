@@ -42,23 +42,23 @@ class Shown:
     """Pictures on their way to the host.
 
     ``settled``: what they are made of, kept until they arrive. ``first``: they are its first ones. ``marks``: where
-    decoding began, where texture did, and where that ended.
+    decoding began, and where texture did.
     """
 
     settled: Settled
     first: bool
     download: Download
-    marks: tuple[Event, Event, Event]
+    marks: tuple[Event, Event]
 
     def wait(self, clock: StageClock) -> list[Picture]:
         """The pictures, once they are there; the clock is told what they took."""
         pictures = list(self.download.wait())
-        began, decoded, shown = self.marks
+        began, decoded = self.marks
         self.settled.progress.tell()
         if self.first:
             clock.add("denoise", self.settled.done.seconds_since(self.settled.began))
         clock.add("decode", decoded.seconds_since(began))
-        clock.add("grain", shown.seconds_since(decoded))
+        clock.add("grain", self.download.arrived.seconds_since(decoded))
         return pictures
 
 
@@ -86,6 +86,10 @@ class PictureQueue:
             energy = None if texture is None else texture[list(settled.frames[n : n + AT_ONCE])]
             yield self._show_part(settled, slice(n, n + AT_ONCE), energy)
 
+    def rest(self) -> None:
+        """Wait until nothing is queued any more."""
+        self._scratch.stream.synchronize()
+
     def _show_part(self, settled: Settled, part: slice, energy: FloatArray | None) -> Shown:
         scratch, device = self._scratch, self._scratch.device
         stream, pictures = scratch.stream, settled.pictures[part]
@@ -104,10 +108,12 @@ class PictureQueue:
         decoded = stream.record()
         shown = self._with_texture(found["pictures"][:count], found["lack"][:count], settled.grain[part], energy)
         download = device.download(device.unpack_planes(shown, stream), stream)
-        return Shown(settled, part.start == 0, download, (began, decoded, stream.record()))
+        return Shown(settled, part.start == 0, download, (began, decoded))
 
     def _with_texture(self, planes: Array, lack: Array, white: FloatArray, energy: FloatArray | None) -> Array:
         scratch, device = self._scratch, self._scratch.device
+        if self._share == 0:
+            return planes
         if not device.remote:
             add_grain(planes, lack, white, energy, self._share)
             return planes

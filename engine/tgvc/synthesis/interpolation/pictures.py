@@ -63,7 +63,7 @@ class RgbQueue:
         stream.wait(sampled.done)
         began = stream.record()
         parts = [self._queue(sampled.latents[n : n + _AT_ONCE], size, matrix) for n in range(0, count, _AT_ONCE)]
-        return self._arrive(sampled, parts, (began, stream.record()), clock)
+        return self._arrive(sampled, parts, began, clock)
 
     def _make(self, sampled: Sampled, size: tuple[int, int], matrix: int, clock: StageClock) -> Iterator[Picture]:
         clock.add("denoise", sampled.done.seconds_since(sampled.began))
@@ -86,15 +86,14 @@ class RgbQueue:
         return device.download(device.rgb_to_yuv(rgb, matrix, stream), stream)
 
     def _arrive(
-        self, sampled: Sampled, parts: Sequence[Download], marks: tuple[Event, Event], clock: StageClock
+        self, sampled: Sampled, parts: Sequence[Download], began: Event, clock: StageClock
     ) -> Iterator[Picture]:
         sampled.done.wait()
         sampled.progress.tell()
         clock.add("denoise", sampled.done.seconds_since(sampled.began))
         for part in parts:
             yield from part.wait()
-        began, shown = marks
-        clock.add("decode", shown.seconds_since(began))
+        clock.add("decode", parts[-1].arrived.seconds_since(began))
 
 
 def _divide(out: Array, latents: Array, by: np.float32) -> None:
