@@ -101,7 +101,12 @@ function buildStage(section) {
     onchange: (e) => show({ tracks: e.target.checked }),
   });
   tracksBox.checked = view.tracks;
-  const tracksField = el("label", { class: "check", title: "Of the stream itself, else of the first that has some" }, tracksBox, el("span", { text: "Trajectories" }));
+  const tracksField = el(
+    "label",
+    { class: "check", title: "Of the stream itself, else of the first that has some" },
+    tracksBox,
+    el("span", { text: "Trajectories" }),
+  );
   const more = el("button", {
     type: "button",
     class: "plain",
