@@ -152,6 +152,28 @@ def tracker(
 export.add_command(engines)
 
 
+@export.command("int8", epilog="\b\nExample:\n  tgvc export int8 interp -o interp-int8")
+@click.argument("source", metavar="BUNDLE")
+@click.option("-o", "--output", type=_PATH, required=True, metavar="BUNDLE", help="Folder to write.")
+@click.option("--limit", default=0.05, show_default=True, help="Error allowed, as a share of the output.")
+@click.option("-y", "--overwrite", is_flag=True, help="Replace the bundle if there is one.")
+@click.option("-q", "--quiet", is_flag=True, help="No report.")
+@click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output.")
+def int8(source: str, output: Path, limit: float, overwrite: bool, quiet: bool, as_json: bool) -> None:
+    """Matrix products of a bundle's UNet in eight bits, for ONNX Runtime on CPUs.
+
+    BUNDLE was exported with --precision fp32. The error is measured, and what is above the limit is not written.
+    """
+    _check_place(output, overwrite)
+    with _one_error():
+        from tgvc_export.eight_bit import quantise_bundle
+        from tgvc_export.resident import MemoryWatch
+
+        with MemoryWatch() as watch:
+            bundle = quantise_bundle(source, output, limit=limit)
+    _report(bundle, watch, as_json, quiet)
+
+
 def describe_source(name: str, checkpoint: Checkpoint, precision: str) -> dict[str, Any]:
     """Name, revision, licence and notes of a bundle, by what is known of the checkpoint's hash."""
     weights, file = _find_published(name, checkpoint.sha256)
@@ -178,12 +200,7 @@ def _run(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from tgvc.models.manifest import MANIFEST
-
-    if (output / MANIFEST).exists() and not overwrite:
-        raise BundleError(f"{output}: holds a bundle; give -y to replace it, or another folder with -o")
-    if output.exists() and not output.is_dir():
-        raise BundleError(f"{output}: is a file; give a folder with -o")
+    _check_place(output, overwrite)
     with _one_error():
         from tgvc_export.checkpoint import open_checkpoint
         from tgvc_export.resident import MemoryWatch
@@ -191,6 +208,15 @@ def _run(
         with MemoryWatch() as watch, show_progress(quiet) as on_progress:
             bundle = make(open_checkpoint(checkpoint, on_progress), on_progress)
     _report(bundle, watch, as_json, quiet)
+
+
+def _check_place(output: Path, overwrite: bool) -> None:
+    from tgvc.models.manifest import MANIFEST
+
+    if (output / MANIFEST).exists() and not overwrite:
+        raise BundleError(f"{output}: holds a bundle; give -y to replace it, or another folder with -o")
+    if output.exists() and not output.is_dir():
+        raise BundleError(f"{output}: is a file; give a folder with -o")
 
 
 def _report(bundle: ModelBundle, watch: MemoryWatch, as_json: bool, quiet: bool) -> None:
