@@ -156,7 +156,7 @@ def test_what_only_networks_have_is_refused_without_them(fields: dict[str, objec
 
 
 @pytest.mark.parametrize(
-    "fields", [{"steps": 0}, {"steps": 1.5}, {"detail": 1.1}, {"guidance": -1.0}, {"backend": "torch"}]
+    "fields", [{"steps": 0}, {"steps": 1.5}, {"detail": 1.1}, {"guidance": -1.0}, {"backend": "openvino"}]
 )
 def test_values_out_of_range_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(fields))):

@@ -31,6 +31,7 @@ LAYERS = (
     ("timing", "models"),
     ("analysis", "synthesis"),
     ("summary", "planning"),
+    ("generators",),
     ("encoder", "decoder"),
     ("session",),
     ("api", "view", "demo", "batch"),

@@ -17,7 +17,8 @@ import numpy as np
 
 from tgvc.bitstream.container import Reader
 from tgvc.config import DecoderConfig
-from tgvc.decoder import decode_group, make_generator
+from tgvc.decoder import decode_group
+from tgvc.generators import make_generator
 from tgvc.overlap import StageClock
 from tgvc.synthesis.conditions import group_conditions
 from tgvc.synthesis.flow import measure_flow

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from tgvc.config import DecoderConfig
-from tgvc.decoder import make_generator
 from tgvc.demo.comparison import Column, draw_comparison
+from tgvc.generators import make_generator
 from tgvc.overlap import StageClock
 from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.group import DecodedGroup

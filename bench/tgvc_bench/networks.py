@@ -13,8 +13,9 @@ import numpy as np
 from tgvc.backends.base import load_backend
 from tgvc.bitstream.container import Reader
 from tgvc.config import DecoderConfig
-from tgvc.decoder import decode_group, make_generator
+from tgvc.decoder import decode_group
 from tgvc.errors import BackendError
+from tgvc.generators import make_generator
 from tgvc.models.bundle import load_bundle
 from tgvc.models.nets import Networks
 from tgvc.overlap import StageClock

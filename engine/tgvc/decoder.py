@@ -10,34 +10,25 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 from tgvc.bitstream.container import Group, Header, Reader
 from tgvc.bitstream.pictures import find_codec, resize_picture
 from tgvc.bitstream.segments import read_tracks
 from tgvc.config import DecoderConfig
 from tgvc.errors import ConfigError
+from tgvc.generators import check_memory, make_generator, open_networks
 from tgvc.overlap import StageClock, run_ahead
 from tgvc.source import open_input
 from tgvc.synthesis.conditions import key_fineness
-from tgvc.synthesis.densify import Spread, read_motion
-from tgvc.synthesis.grain import SHARE, read_texture
-from tgvc.synthesis.group import DecodedGroup, GroupGenerator, WarpGroups
-from tgvc.synthesis.human import NAME as HUMAN
-from tgvc.synthesis.human import GroupsByKind, HumanGroups
+from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.grain import read_texture
+from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.states import read_runs
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
 from tgvc.video.reader import TimedPicture
 from tgvc.video.writer import VideoWriter
-
-if TYPE_CHECKING:
-    from tgvc.backends.base import Backend
-    from tgvc.models.bundle import ModelBundle
-    from tgvc.models.human import HumanNetworks
-
-HUMAN_BUNDLE = "human-nano"  # paints the states of a stream unless another one is named
-OpenNetworks: TypeAlias = "tuple[ModelBundle, Backend]"
 
 
 @dataclass
@@ -207,109 +198,6 @@ class Decoder:
         """First moment shown, and the one before which the last frame shown begins."""
         end = self.config.end
         return moment(self.config.start or 0.0), None if end is None else moment(end)
-
-
-def open_networks(config: DecoderConfig) -> OpenNetworks | None:
-    """The bundle and the backend that a configuration asks for; None where it asks for neither."""
-    if config.generator in (None, "warp"):
-        return None
-    if config.generator == HUMAN:
-        return open_bundle(config)
-    # what only networks need is imported where there are some
-    from tgvc.backends.base import AUTO, load_backend
-    from tgvc.models.bundle import load_bundle
-    from tgvc.synthesis.interpolation.setup import check_kind
-
-    bundle = load_bundle(config.bundle or "nano")
-    check_kind(config, bundle)
-    return bundle, load_backend(config.backend or AUTO, threads=config.threads)
-
-
-def open_bundle(config: DecoderConfig) -> OpenNetworks:
-    """The bundle and the backend of the generator human, whether it was asked for or the stream needs it."""
-    from tgvc.backends.base import AUTO, load_backend
-    from tgvc.models.bundle import load_bundle
-
-    return load_bundle(config.bundle or HUMAN_BUNDLE), load_backend(config.backend or AUTO, threads=config.threads)
-
-
-def make_human(config: DecoderConfig, networks: OpenNetworks | None) -> HumanGroups:
-    """The generator of states; its networks are opened when the first group comes, unless they are open."""
-
-    def open_human(matrix: int) -> HumanNetworks:
-        from tgvc.models.human import HumanNetworks
-
-        return HumanNetworks(*(networks or open_bundle(config)), matrix)
-
-    return HumanGroups(open_human)
-
-
-def make_generator(config: DecoderConfig, networks: OpenNetworks | None = None) -> GroupGenerator:
-    """The generator that a configuration asks for, ready to paint.
-
-    Args:
-        config: of the decoder.
-        networks: as `open_networks` gives them; opened here if None.
-    """
-    networks = networks or open_networks(config)
-    if config.generator in (None, HUMAN):
-        tracks = None if config.generator else make_warp(config)
-        return GroupsByKind(config.generator, tracks, make_human(config, networks))
-    return GroupsByKind(config.generator, _make_painter(config, networks), None)
-
-
-def make_warp(config: DecoderConfig) -> WarpGroups:
-    """The generator without networks."""
-    spread: Spread = "nearest" if config.spread == "nearest" else "shepard"
-    return WarpGroups(config.threads, spread, tails=config.ends != "first")
-
-
-def _make_painter(config: DecoderConfig, networks: OpenNetworks | None) -> GroupGenerator:
-    """What paints motion of trajectories."""
-    if networks is None:
-        return make_warp(config)
-    bundle, backend = networks
-    from tgvc.devices.choice import find_device
-    from tgvc.models.constants import INTERPOLATION
-    from tgvc.models.nets import Networks
-    from tgvc.synthesis.fast import choose_plan, open_fast_way
-    from tgvc.synthesis.interpolation.setup import make_interpolation
-    from tgvc.synthesis.latent import LatentGenerator, LatentOptions
-    from tgvc.synthesis.restored import RestoredKeys
-
-    config, device = open_fast_way(config, bundle), find_device(backend.device)
-    if bundle.kind == INTERPOLATION:
-        return make_interpolation(config, bundle, backend, device)
-    nets = Networks(bundle, backend)
-    detail = nets.constants.detail if config.detail is None else config.detail
-    options = LatentOptions(
-        steps=int(config.steps or nets.constants.steps),
-        detail=detail,
-        grain=SHARE if config.grain is None else config.grain,
-        guidance=config.guidance or 0.0,
-        dense=config.guides == "all",
-        move_noise=config.noise == "moved",
-        moved=config.base != "faded",
-        plan=choose_plan(config),
-    )
-    painter = LatentGenerator(nets, options, device)
-    return RestoredKeys(painter) if config.paint == "keys" else painter
-
-
-def check_memory(config: DecoderConfig, networks: OpenNetworks, size: tuple[int, int]) -> None:
-    """Refuse pictures for which the networks will find no memory.
-
-    Raises:
-        ConfigError: how much is needed and how much there is.
-    """
-    from tgvc.models.footprint import check_fit, decoding_footprint
-
-    bundle, backend = networks
-    runs = 1 if config.cfg == 1.0 else 2
-    footprint = decoding_footprint(
-        bundle, size, runs=runs, on_device=backend.name != "onnxruntime", tiny=config.vae == "tiny"
-    )
-    check_fit(footprint, ignore=config.ignore_memory)
 
 
 def decode_group(group: Group, header: Header, clock: StageClock) -> DecodedGroup:

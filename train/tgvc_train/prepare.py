@@ -4,7 +4,9 @@ Every sample is a folder of arrays, opened as memory maps:
 ``source.npy``, ``warp.npy`` uint8 (N, 3H/2, W): original pictures and their weight-free reconstruction;
 ``hints.npy`` float16 (N, 4, H/8, W/8): see `tgvc.synthesis.conditions.Condition`;
 ``around.npy`` int32 (N, 2): frame numbers of the key pictures before and after each frame;
-``maps.npy`` float16 (N, 4, H/8, W/8): trajectory maps, only where profile ``actdiff`` sent trajectories.
+``maps.npy`` float16 (N, 4, H/8, W/8): trajectory maps, only where profile ``actdiff`` sent trajectories;
+``rough.npy`` float16 (N, 7, H/8, W/8) and ``when.npy`` float32 (N, 2): see `tgvc.synthesis.rough.Rough`, only of
+profile ``dynamics``; zeros on key pictures.
 """
 
 from __future__ import annotations
@@ -23,13 +25,16 @@ from rich.progress import track
 
 from tgvc.analysis.shots import mark_cuts
 from tgvc.planning.actdiff import ActivePlanner
+from tgvc.planning.dynamics import DynamicsPlanner
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.synthesis.conditions import CELL_PX, Condition, group_conditions, key_fineness
 from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.paths import sent_paths
+from tgvc.synthesis.rough import SENT, describe_motion
 from tgvc.synthesis.trackmaps import segment_maps
 from tgvc.types import FloatArray, Motion, Picture, picture_size
 from tgvc.video.reader import open_video
-from tgvc_train.scenes import film_photo, read_photo
+from tgvc_train.scenes import film_photo, read_photo, sway_photo
 
 RATES = (0.002, 0.003, 0.004, 0.005, 0.007, 0.01)  # bits per pixel
 # spacing of the keys and motion modes; None: the encoder's own choice. H, a cross-fade, is what guidance starts from.
@@ -37,6 +42,8 @@ _LAYOUTS = ((None, None), (None, None), (None, None), (8, None), (16, None), (32
 _RUN, _SCENE = 48, 17  # frames of a sample from a clip and from a photograph
 _SCENE_SIZE = (384, 288)
 _EFFORT = 1
+_SWAYING = 33  # frames of a photograph that sways
+HELD_OUT = ("y03_waterfall", "y04_reeds_heron")  # clips that never train what profile dynamics is painted by
 _SPARSE = (6, 8, 12, 16, 24)  # frames between the key pictures of profile actdiff
 
 
@@ -83,12 +90,19 @@ def plan_samples(
 ) -> list[Recipe]:
     """The recipes of all samples, photographs and clips mixed so that any first part is a fair one.
 
-    Those of profile ``actdiff`` have key pictures far enough apart that trajectories are sent.
+    Those of profiles ``actdiff`` and ``dynamics`` have key pictures far enough apart that trajectories are sent.
     """
     rng = np.random.default_rng(seed)
     if profile == "actdiff":
         drawn = [_sparse_recipe(path, "clip", _RUN * (n % 2), rng, seed + n) for path in clips for n in range(per_clip)]
         drawn += [_sparse_recipe(path, "photo", 0, rng, seed + n, photos) for n, path in enumerate(photos)]
+        return [drawn[i] for i in rng.permutation(len(drawn))]
+    if profile == "dynamics":
+        clips = [path for path in clips if path.stem not in HELD_OUT]
+        drawn = [
+            _swaying_recipe(path, "clip", _RUN * (n % 2), rng, seed + n) for path in clips for n in range(per_clip)
+        ]
+        drawn += [_swaying_recipe(path, "photo", 0, rng, seed + n) for n, path in enumerate(photos)]
         return [drawn[i] for i in rng.permutation(len(drawn))]
     recipes = []
     for path in clips:
@@ -114,7 +128,14 @@ def _sparse_recipe(
     return Recipe(str(path), kind, first, rate, spacing, seed, front, None, "actdiff")
 
 
+def _swaying_recipe(path: Path, kind: str, first: int, rng: np.random.Generator, seed: int) -> Recipe:
+    rate = float(rng.choice(RATES)) * (2 if kind == "photo" else 1)
+    return Recipe(str(path), kind, first, rate, int(rng.choice((16, 32))), seed, None, None, "dynamics")
+
+
 def _source_pictures(recipe: Recipe) -> list[Picture]:
+    if recipe.kind == "photo" and recipe.profile == "dynamics":
+        return sway_photo(read_photo(Path(recipe.source)), _SWAYING, *_SCENE_SIZE, recipe.seed)
     if recipe.kind == "photo":
         front = None if recipe.front is None else read_photo(Path(recipe.front))
         return film_photo(read_photo(Path(recipe.source)), front, _SCENE, *_SCENE_SIZE, recipe.seed)
@@ -139,6 +160,8 @@ def make_sample(recipe: Recipe, folder: Path) -> Path:
     budget = recipe.rate * width * height * len(sources) / 8
     if recipe.profile == "actdiff":
         planner: GroupPlanner = ActivePlanner(_EFFORT, threads=1, spacing=recipe.spacing)
+    elif recipe.profile == "dynamics":
+        planner = DynamicsPlanner(_EFFORT, threads=1, spacing=recipe.spacing)
     else:
         planner = GroupPlanner(_EFFORT, threads=1, spacing=recipe.spacing, modes=recipe.modes)
     plan = planner.plan(Task(sources, budget))
@@ -155,6 +178,10 @@ def make_sample(recipe: Recipe, folder: Path) -> Path:
     np.save(pending / "around.npy", np.array(around, np.int32))
     if recipe.profile == "actdiff":
         np.save(pending / "maps.npy", _maps(conditions, motions, (width, height)).astype(np.float16))
+    if recipe.profile == "dynamics":
+        rough, when = _rough(conditions, motions, len(keys), (width, height))
+        np.save(pending / "rough.npy", rough.astype(np.float16))
+        np.save(pending / "when.npy", when)
     (pending / "recipe.json").write_text(json.dumps(asdict(recipe), indent=1))
     pending.rename(target)
     return target
@@ -168,6 +195,22 @@ def _maps(conditions: Sequence[Condition], motions: Sequence[tuple[Motion, int]]
         parts.append(segment_maps(motion, fields, length - 1, size, CELL_PX))
         first += length - 1
     return np.concatenate(parts, axis=1).swapaxes(0, 1)
+
+
+def _rough(
+    conditions: Sequence[Condition], motions: Sequence[tuple[Motion, int]], keys: int, size: tuple[int, int]
+) -> tuple[FloatArray, FloatArray]:
+    """What the flow-driven painter is told of all frames: float32 (N, 7, H/8, W/8) and (N, 2)."""
+    rough = np.zeros((len(conditions), 4 + SENT, size[1] // CELL_PX, size[0] // CELL_PX), np.float32)
+    when, first = np.zeros((len(conditions), 2), np.float32), 1
+    for number, (motion, length) in enumerate(motions):
+        fields = [c.fields for c in conditions[first : first + length - 1] if c.fields is not None]
+        if fields:
+            told = describe_motion(fields, sent_paths(motion, fields, *size), open_end=number + 1 == keys)
+            inner = slice(first, first + len(fields))
+            rough[inner], when[inner] = np.concatenate(told[:3], axis=1), told.when
+        first += length - 1
+    return rough, when
 
 
 def _make(job: tuple[Recipe, Path]) -> Path:

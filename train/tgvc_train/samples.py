@@ -15,6 +15,7 @@ from torch import Tensor
 from tgvc.types import FloatArray
 
 CELL_PX = 8
+_MIRRORED = (1, 0, 3, 2, 4, 5)  # phases of luma when left and right change places
 _ALIGN = 16  # px: crops begin on whole cells of the half-size level
 Frames = npt.NDArray[np.uint8]  # (N, 3H/2, W) I420
 
@@ -65,6 +66,11 @@ def cut_planes(picture: Frames, top: int, left: int, width: int, height: int) ->
     return out
 
 
+def mirror_planes(planes: FloatArray) -> FloatArray:
+    """Planes (..., 6, h, w) of the picture seen in a mirror: odd columns of luma come to be even ones."""
+    return np.ascontiguousarray(planes[..., _MIRRORED, :, ::-1])
+
+
 class Samples:
     """All finished samples of a folder; `refresh` picks up those that were added since.
 
@@ -104,7 +110,7 @@ class Samples:
             n = int(rng.integers(len(sample.source)))
             top, left = _place(rng, sample.source[n].shape, size)
             pair = np.stack([cut_planes(f[n], top, left, size, size) for f in (sample.source, sample.warp)])
-            pairs.append(pair[..., ::-1] if rng.random() < 0.5 else pair)
+            pairs.append(mirror_planes(pair) if rng.random() < 0.5 else pair)
         both = torch.from_numpy(np.stack(pairs))
         return both[:, 0], both[:, 1]
 
@@ -126,8 +132,9 @@ class Samples:
             before, after = (np.stack([keys[int(k)] for k in around[:, side]]) for side in (0, 1))
             cells = slice(top // CELL_PX, (top + size) // CELL_PX), slice(left // CELL_PX, (left + size) // CELL_PX)
             hints = sample.hints[first : first + frames, :, *cells].astype(np.float32).transpose(1, 0, 2, 3)
-            part = [source, warp, before, after, hints]
-            parts.append([a[..., ::-1] for a in part] if rng.random() < 0.5 else part)
+            pictures = [source, warp, before, after]
+            mirrored = rng.random() < 0.5
+            parts.append([*map(mirror_planes, pictures), hints[..., ::-1]] if mirrored else [*pictures, hints])
         return Window(*(torch.from_numpy(np.stack(arrays)) for arrays in zip(*parts, strict=True)))
 
 

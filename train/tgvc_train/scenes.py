@@ -52,6 +52,54 @@ def film_photo(photo: Photo, front: Photo | None, frames: int, width: int, heigh
     return pictures
 
 
+def sway_photo(photo: Photo, frames: int, width: int, height: int, seed: int) -> list[Picture]:
+    """A scene of a photograph in which parts sway, and waves run through others, while the camera stands still.
+
+    Args:
+        photo: uint8 (h, w, 3) BGR, at least the size of the frames.
+        frames: pictures to make.
+        width: of the pictures, px.
+        height: of the pictures, px.
+        seed: decides what moves and how.
+
+    Returns:
+        I420 pictures uint8 (3H/2, W).
+    """
+    rng = np.random.default_rng(seed)
+    fit = max(width / photo.shape[1], height / photo.shape[0])
+    zoom = rng.uniform(max(fit, 0.7), max(fit, 0.7) * 1.3)
+    left, top = (rng.uniform(0, n - side / zoom) for n, side in ((photo.shape[1], width), (photo.shape[0], height)))
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1).astype(np.float32)
+    waves = [_Wave(rng, grid, frames) for _ in range(int(rng.integers(2, 6)))]
+    pictures = []
+    for n in range(frames):
+        moved = np.sum([wave.shift(n) for wave in waves], axis=0)
+        at = (grid - moved) / zoom + np.array([left, top])
+        frame = cv2.remap(photo, at.astype(np.float32), None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)  # type: ignore[call-overload]
+        pictures.append(_to_picture(np.asarray(frame, np.uint8), width, height))
+    return pictures
+
+
+class _Wave:
+    """One way in which a part of the picture swings, some all at once and some like water."""
+
+    def __init__(self, rng: np.random.Generator, grid: FloatArray, frames: int) -> None:
+        height, width = grid.shape[:2]
+        rough = rng.normal(size=(int(rng.integers(3, 9)), int(rng.integers(3, 9)))).astype(np.float32)
+        where = cv2.resize(rough, (width, height), interpolation=cv2.INTER_CUBIC)
+        strength = np.clip(where / max(float(where.max()), 1e-3), 0, 1) * rng.uniform(1, 6)
+        angle, heading = rng.uniform(0, 2 * np.pi, 2)
+        self._reach = (strength[..., None] * np.array([np.cos(angle), np.sin(angle)])).astype(np.float32)
+        along = grid @ np.array([np.cos(heading), np.sin(heading)], np.float32)
+        self._phase = along * np.float32(rng.choice([0, 2 * np.pi / rng.uniform(50, 300)]))
+        self._speed = 2 * np.pi * rng.uniform(0.4, 3) / frames * rng.choice([-1, 1])
+
+    def shift(self, frame: int) -> FloatArray:
+        """Displacement float32 (h, w, 2) px; none in the first frame."""
+        swing = np.sin(self._phase + self._speed * frame) - np.sin(self._phase)
+        return np.asarray(self._reach * swing[..., None], np.float32)
+
+
 def _smooth_path(rng: np.random.Generator, frames: int, reach: float) -> FloatArray:
     """A smooth one-dimensional path float32 (frames,): a drift, a swing, and a little hand-shake."""
     t = np.linspace(0, 1, frames)

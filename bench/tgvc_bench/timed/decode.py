@@ -12,8 +12,9 @@ from typing import Any
 
 from tgvc.bitstream.container import Group, Header, Reader
 from tgvc.config import DecoderConfig
-from tgvc.decoder import Decoder, TimedGroup, make_generator, open_networks
+from tgvc.decoder import Decoder, TimedGroup
 from tgvc.errors import BackendUnavailableError, BundleError, ConfigError
+from tgvc.generators import make_generator, open_networks
 from tgvc.models.cost import Cost
 from tgvc.overlap import run_ahead
 from tgvc.session.session import DecodeSession

@@ -158,11 +158,24 @@ class HumanConstants(_Checked):
             raise ValueError(f"cell_px={self.cell_px}: expected what {self.halvings} halvings less {self.path} make")
 
 
-AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants | HumanConstants
-RESIDUAL, INTERPOLATION, TRACKER, HUMAN = "residual", "interpolation", "tracker", "human"
+@dataclass(frozen=True, kw_only=True)
+class FlowConstants(_Checked):
+    """Of a bundle of kind ``flow``: frames from key pictures and rough motion. ``cell_px``: px per cell of motion."""
+
+    cell_px: int = _count(2, 64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cell_px % 2:
+            raise ValueError(f"cell_px={self.cell_px}: expected an even number")
+
+
+AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants | HumanConstants | FlowConstants
+RESIDUAL, INTERPOLATION, TRACKER, HUMAN, FLOW = "residual", "interpolation", "tracker", "human", "flow"
 CONSTANTS: dict[str, type[AnyConstants]] = {
     RESIDUAL: Constants,
     INTERPOLATION: InterpolationConstants,
     TRACKER: TrackerConstants,
     HUMAN: HumanConstants,
+    FLOW: FlowConstants,
 }

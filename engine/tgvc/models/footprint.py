@@ -16,7 +16,7 @@ from tgvc.backends.spec import NetRecord
 from tgvc.errors import ConfigError
 from tgvc.memory import available_memory, device_memory
 from tgvc.models.bundle import ModelBundle
-from tgvc.models.constants import Constants, HumanConstants, InterpolationConstants, TrackerConstants
+from tgvc.models.constants import Constants, FlowConstants, HumanConstants, InterpolationConstants, TrackerConstants
 from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, TINY_DECODER, UNET, VAE_DECODER, VAE_ENCODER
 
 MARGIN = 1.15
@@ -30,6 +30,8 @@ _RESIDUAL_PX, _RESIDUAL_BYTES = 2900, 2_948_000
 _RESIDUAL_FRAME_PX = 12  # bytes per px and frame of a segment: pictures, noise, conditions
 # Kind human: likewise, for 2.4 MB of networks
 _HUMAN_PX, _HUMAN_BYTES = 700, 2_354_000
+# Kind flow: bytes per px, four frames at once
+_FLOW_PX = 1600
 # Kind interpolation, at the published width: bytes per value
 _UNET_VALUES, _UNET_WIDTH, _UNET_HEADS = 1_438_854_980, 320, 5
 _UNET_CELL, _UNET_SCORES = 25, 2.5  # tensors of all cells in the finest width; of all scores of attention
@@ -110,6 +112,8 @@ def decoding_footprint(
     elif isinstance(constants, HumanConstants):
         stored, weights = sum(record.size for record in bundle.nets.values()), sum(loaded.values())
         activations = int(pixels * _HUMAN_PX * max(1.0, math.sqrt(stored / _HUMAN_BYTES)))
+    elif isinstance(constants, FlowConstants):
+        weights, activations = sum(loaded.values()), pixels * _FLOW_PX
     else:
         raise ConfigError(f"bundle {bundle.label}: kind {bundle.kind} decodes nothing")
     networks = {"weights": weights, "activations": activations}
