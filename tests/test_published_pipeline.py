@@ -178,5 +178,5 @@ def test_an_open_group_is_refused_by_networks_that_paint_between_two_keys() -> N
     picture = np.zeros((96, 64), np.uint8)
     open_group = DecodedGroup(0, 0, [picture], [(still_motion("G"), 3)], 0.5)
     painter = object.__new__(InterpolationGenerator)
-    with pytest.raises(ConfigError, match="ends without a key picture.*expected one: decode without networks"):
+    with pytest.raises(ConfigError, match=r"ends without a key picture.*expected one: decode without networks"):
         next(painter.render_group(open_group, StageClock()))

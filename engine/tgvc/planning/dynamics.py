@@ -7,30 +7,29 @@ publication's spectral volume. A group may end without a key picture. The stream
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
 
-from tgvc.analysis.following import FlowFollower, shrink_pictures
 from tgvc.analysis.flow import pixel_grid, sample_at
+from tgvc.analysis.following import FlowFollower, shrink_pictures
 from tgvc.analysis.tracking import fill_hidden
 from tgvc.analysis.watershed import choose_anchors, edge_distance, motion_edges
 from tgvc.bitstream.group import MAX_GAP, uniform_keys
-from tgvc.bitstream.motion import ANCHOR_PITCH_PX, MAX_TRACKS, SegmentMotion, anchor_cells, anchor_grid, anchor_points
+from tgvc.bitstream.motion import MAX_TRACKS, SegmentMotion, anchor_cells, anchor_grid, anchor_points
 from tgvc.bitstream.tracks import MotionCoder
 from tgvc.bitstream.transform import dequantise, quantise, step_code, step_px
 from tgvc.planning.gaps import split_failures
 from tgvc.planning.globalmotion import fit_tracks
 from tgvc.planning.group import Choice, GroupPlanner, Task
 from tgvc.planning.plan import GroupPlan
-from tgvc.planning.sampling import Moving, TrackLine, buy_greedily
+from tgvc.planning.sampling import Moving, buy_greedily
 from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.densify import model_at
-from tgvc.types import BoolArray, FloatArray, IntArray, Picture, picture_planes, picture_size
+from tgvc.types import BoolArray, FloatArray, Picture, picture_planes, picture_size
 
 SPACINGS = (16, 32)
 TRACK_STEP = step_code(2.0)  # a quarter of the 8 px cell of the generators

@@ -1,4 +1,4 @@
-"""What the flow-driven painter is told of a frame: rough motion on cells of 8 px, where trajectories pass, when it is."""
+"""What the flow-driven painter is told of a frame: rough motion on cells of 8 px, trajectories there, its time."""
 
 from __future__ import annotations
 
