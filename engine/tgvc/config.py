@@ -186,14 +186,14 @@ class DecoderConfig:
 
     generator: str | None = option(
         None,
-        "what paints the frames: warp needs no networks, latent denoises with a bundle's, flow moves features of the key "
+        "what paints the frames: warp needs no networks, latent denoises with a bundle's, flow moves features of key "
         "pictures, human paints what profile human sends; default: human where the stream asks for it, else warp",
         choices=GENERATORS,
     )
     spread: str | None = option(
         None,
-        "how trajectories fill the picture between them without networks: shepard = smoothly; nearest = every place moves "
-        "as the nearest one, for previews; default: shepard",
+        "how trajectories fill the picture between them without networks: shepard = smoothly; nearest = every place "
+        "moves as the nearest one, for previews; default: shepard",
         choices=SPREADS,
     )
     ends: str | None = option(

@@ -135,10 +135,10 @@ class HumanConstants(_Checked):
     """Of a bundle of kind ``human``: frames from one key picture and a few numbers each.
 
     ``channels``: C, a state is C gains and C offsets. ``cell_px``: px per cell of the motion. ``divisor``: width and
-    height of a block of cells; the networks take whole blocks. ``planes``: pictures are six planes at half size in -1..1, else RGB in
-    0..1. ``halvings``: from a picture to its cells; ``path`` of them keep the size. ``width, width_most``: channels of
-    the key picture's features at full size and, doubling with every step, at most. ``size``: px across of the pictures
-    that it was trained on.
+    height of a block of cells; the networks take whole blocks. ``planes``: pictures are six planes at half size in
+    -1..1, else RGB in 0..1. ``halvings``: from a picture to its cells; ``path`` of them keep the size. ``width,
+    width_most``: channels of the key picture's features at full size and, doubling with every step, at most. ``size``:
+    px across of the pictures that it was trained on.
     """
 
     channels: int = _count(1, 64)
