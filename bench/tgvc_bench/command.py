@@ -13,6 +13,7 @@ from tgvc.cli.process import CommandLine
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -156,6 +157,43 @@ def bench_cost(
         click.echo(format_costs(found))
 
 
+@bench.command(
+    "gpu",
+    epilog="\b\nExamples:\n  tgvc bench gpu -o results            again and again until nothing is left\n"
+    "  tgvc bench gpu -o results --list     what is done, what is not, and why\n"
+    "  tgvc bench gpu -o dry --dry-run      the same with small networks on the processor",
+)
+@click.option("-o", "--output", type=_FOLDER, default=Path("bench/results"), show_default=True, metavar="FOLDER")
+@click.option("--limit", default=570.0, show_default=True, metavar="S", help="Seconds for this call.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only these slices.")
+@click.option("--dry-run", is_flag=True, help="Small networks on the processor: does everything run?")
+@click.option("--list", "listed", is_flag=True, help="Run nothing; say which slices are done.")
+@click.option("--table", type=_PATH, metavar="PAGE", help="Run nothing; write the table of goals into a page.")
+def bench_gpu(
+    output: Path, limit: float, only: tuple[str, ...], dry_run: bool, listed: bool, table: Path | None
+) -> None:
+    """The goals on one large GPU, in slices: kernels, networks of full size, segments, the nano bundle.
+
+    Needs no network. Each call runs what has not been run, within its limit; what is finished is written at once to
+    gpu_*.json and never run again. Missing packages are named, and what needs them is left out.
+    """
+    from tgvc.errors import ConfigError
+    from tgvc_bench.gpu.goals import write_table
+    from tgvc_bench.gpu.run import describe_state, run_slices
+
+    state = describe_state(output, dry=dry_run)
+    if table is not None:
+        write_table(output, table)
+    elif listed:
+        for name, text in state.items():
+            click.echo(f"{name:<28} {text}")
+    else:
+        if unknown := [name for name in only if name not in state]:
+            raise ConfigError(f"slice {unknown[0]!r}: expected some of {', '.join(state)}")
+        for line in run_slices(output, _command(), dry=dry_run, limit_s=limit, only=only):
+            click.echo(line)
+
+
 def _read_size(text: str) -> tuple[int, int]:
     width, cross, height = text.partition("x")
     try:
@@ -173,7 +211,8 @@ def _say(line: str) -> None:
 
 def _command() -> str:
     """What was called, with files by their names alone."""
-    return " ".join(["tgvc bench", *(Path(word).name if "/" in word else word for word in sys.argv[2:])])
+    words = sys.argv[2:] if "bench" in sys.argv[1:2] else ["gpu", *sys.argv[1:]]
+    return " ".join(["tgvc bench", *(Path(word).name if "/" in word else word for word in words)])
 
 
 def _deliver(record: dict[str, Any], output: Path | None, as_json: bool) -> None:

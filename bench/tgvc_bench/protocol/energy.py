@@ -50,6 +50,10 @@ class EnergyMeter:
             tuple(name for bit, name in _THROTTLES.items() if reasons & bit),
         )
 
+    def used_bytes(self) -> int:
+        """Memory of the GPU that is in use, by whatever process."""
+        return int(self._library.nvmlDeviceGetMemoryInfo(self._handle).used)
+
     def measure(self, call: Callable[[], object], seconds: float = LEAST_S, idle: float = IDLE_S) -> dict[str, Any]:
         """Energy of one run of something, from as many runs as fit into the time.
 

@@ -46,10 +46,14 @@ class SpanClock(StageClock):
         try:
             yield
         finally:
-            span = Span(stage, threading.get_ident(), began, self._clock())
-            with self._lock:
-                self.spans.append(span)
-                self.seconds[stage] += span.ended - began
+            self.add(stage, self._clock() - began)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """See `StageClock.add`: a stretch that ends now, in the order of the thread that tells of it."""
+        now = self._clock()
+        super().add(stage, seconds)
+        with self._lock:
+            self.spans.append(Span(stage, threading.get_ident(), now - seconds, now))
 
 
 @dataclass(frozen=True)

@@ -64,13 +64,18 @@ def check_decoder(stream: Path, decoder: Decoder, count: int, tolerance: float |
 
 
 def compare_frames(
-    got: Sequence[Picture], want: Sequence[Picture], *, networks: bool, tolerance: float | None = None
+    got: Sequence[Picture],
+    want: Sequence[Picture],
+    *,
+    networks: bool,
+    tolerance: float | None = None,
+    by: str = "NumPy formulas",
 ) -> Agreement:
-    """Frames beside others, as `check_decoder` says."""
+    """Frames beside others, as `check_decoder` says; ``by``: what made the others, in words."""
     rule = "rms difference of frames, grey levels" if networks else "largest difference of a pixel, grey levels"
     limit = tolerance if tolerance is not None else RMS_LEVELS if networks else LEVELS
     if len(got) != len(want) or any(a.shape != b.shape for a, b in zip(got, want, strict=True)):
         return Agreement(f"{rule} ({len(got)} frames beside {len(want)})", float("inf"), limit)
     differences = np.stack(got).astype(np.float64) - np.stack(want)
     found = np.sqrt(np.mean(differences**2)) if networks else np.abs(differences).max(initial=0)
-    return Agreement(f"{rule}, {len(got)} frames by NumPy formulas", float(found), limit)
+    return Agreement(f"{rule}, {len(got)} frames beside those of {by}", float(found), limit)

@@ -1,0 +1,1 @@
+"""What the owner of a large GPU runs, in slices of minutes, and what comes of it. See docs/bench.md."""
