@@ -13,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from golden import FOLDER
+from tgvc.backends.base import load_backend
 from tgvc.backends.spec import NetRecord, bind_shapes
 from tgvc.models.constants import InterpolationConstants
 from tgvc.models.contract import interpolation_contract
-from tgvc_export.check import Case, check_files, describe_file
+from tgvc_export.check import Case, check_files, describe_file, measure_error
 from tgvc_export.graph_rules import fix_specs
 from tgvc_export.onnx_file import export_module
 from tgvc_export.precision import Precision
 from tgvc_export.trt import CAPABILITIES, build_engine
+from tgvc_kernels.device.driver import missing_gpu
 
 CONSTANTS = InterpolationConstants(
     latent_channels=4,
@@ -80,7 +82,7 @@ def export_net(
 
 
 def compare_with_torch(record: NetRecord, module: nn.Module, examples: list[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Worst errors over examples in a fresh process with the shipped runtime."""
+    """Worst errors over examples: in a fresh process with the shipped runtime, and of the backend `torch`."""
     cases = []
     for example in examples:
         with torch.no_grad():
@@ -88,7 +90,15 @@ def compare_with_torch(record: NetRecord, module: nn.Module, examples: list[Mapp
         outputs = [given] if isinstance(given, Tensor) else list(given)
         inputs = {name: value.numpy() for name, value in example.items()}
         cases.append(Case(inputs, [np.ascontiguousarray(value.numpy()) for value in outputs]))
-    return check_files([record], {record.name: cases})[record.name]
+    worst = check_files([record], {record.name: cases})[record.name]
+    if missing_gpu():  # else torch runs there, if it can
+        net = load_backend("torch", threads=1).load(record)
+        for case in cases:
+            found = net.run(**case.inputs)
+            for spec, want in zip(record.outputs, case.outputs, strict=True):
+                errors = measure_error(found[spec.name], want)
+                worst = {kind: max(value, errors[kind]) for kind, value in worst.items()}
+    return worst
 
 
 def engine_size(record: NetRecord) -> int:

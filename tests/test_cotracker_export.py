@@ -15,6 +15,7 @@ from golden import FOLDER, golden_files, make_weights, read_arrays, read_meta  #
 from golden_cotracker import TorchCalls, build_tracker, run_predictor  # noqa: E402
 from tgvc.analysis.cotracker import NetworkTracker  # noqa: E402
 from tgvc.backends.base import load_backend  # noqa: E402
+from tgvc.backends.places import full_shape  # noqa: E402
 from tgvc.models.bundle import ModelBundle, load_bundle  # noqa: E402
 from tgvc.models.tracker import TrackerNetworks  # noqa: E402
 from tgvc_bench.full_tracker import compare_runtimes, measure_grid  # noqa: E402
@@ -22,6 +23,7 @@ from tgvc_export.cotracker.export import TOLERANCES, export_tracker, tracker_ten
 from tgvc_export.cotracker.tracker import CoTracker3  # noqa: E402
 from tgvc_export.graph_rules import ExportError  # noqa: E402
 from tgvc_export.trt import build_engine  # noqa: E402
+from tgvc_kernels.device.driver import missing_gpu  # noqa: E402
 from tracker_samples import HEIGHT, WIDTH, make_pictures, make_tracker  # noqa: E402
 
 PREDICTORS = [path for path in golden_files() if read_meta(path)["kind"] == "cotracker_predictor"]
@@ -84,6 +86,18 @@ def test_segments_are_tracked_by_the_files_as_by_torch(bundle: ModelBundle, trac
     np.testing.assert_allclose(got.xy, want.xy, atol=1e-3 if is_wide(bundle) else 0.1)
     if is_wide(bundle):
         assert np.array_equal(got.visible, want.visible)
+
+
+@pytest.mark.skipif(missing_gpu() == "", reason="this machine has a GPU, and this test is of the CPU")
+def test_the_backend_torch_runs_the_same_files(bundle: ModelBundle) -> None:
+    rng, lengths = np.random.default_rng(2), {"N": 2, "T": 4, "K": 5, "h": HEIGHT // 4, "w": WIDTH // 4}
+    lengths |= {f"{s}{n}": lengths[s] >> n for s in "hw" for n in range(bundle.constants.levels)}
+    for record in bundle.nets.values():
+        given = {s.name: rng.random(full_shape(s, lengths), np.float32).astype(s.dtype) for s in record.inputs}
+        want, got = (load_backend(name, threads=1).load(record).run(**given) for name in ("onnxruntime", "torch"))
+        for name, value in want.items():
+            # sums in another order; halves rounded a few dozen times on the way
+            np.testing.assert_allclose(got[name], value, atol=(1e-5 if is_wide(bundle) else 1e-2) * np.abs(value).max())
 
 
 def test_tensorrt_rtx_builds_both_networks_for_all_gpus(bundle: ModelBundle) -> None:
