@@ -33,9 +33,9 @@ class HumanRecipe:
     ``paint_from``: step from which frames are painted; before it only motion is learnt, of small pictures most of which
     are bent by a known one. ``thrift_over``: steps from there over which noise on states and ``calm`` reach their size.
     ``bent_first, bent``: shares of pairs that are one picture and itself bent, before and from then on. ``flow``:
-    weight of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``cells``: weight
-    of the small picture moved alone. ``structure``: of structural dissimilarity. ``calm``: of how large states are and
-    how much they change, which is what is paid for.
+    weight of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``places``: of
+    places that move otherwise, fading likewise. ``cells``: weight of the small picture moved alone. ``structure``: of
+    structural dissimilarity. ``calm``: of how large states are and how much they change, which is what is paid for.
     """
 
     steps: int = 14000
@@ -46,6 +46,7 @@ class HumanRecipe:
     bent_first: float = 0.6
     bent: float = 0.25
     flow: float = 0.3
+    places: float = 1.0
     flow_until: int = 4000
     cells: float = 1.0
     structure: float = 0.3
@@ -115,6 +116,7 @@ def losses(
         features = networks.predictor.features(found[:n])
         with torch.autocast(device, enabled=False):  # gradients of maps of few cells come out as nan in bfloat16
             states = networks.predictor.state(found[n:].float())
+            apart = places_error(networks.predictor.moments.places(found[n:].float()), pairs)
         plain = states[:n], states[n:]
         # states say little at first: noise and thrift would drown that
         grown = min(1.0, max(0, step - recipe.paint_from) / recipe.thrift_over)
@@ -132,10 +134,16 @@ def losses(
     cells = (look(small[:n].float(), front, exact=True) - small[2 * n :].float()).abs().mean()
     calm = plain[1].square().mean() + (plain[1] - plain[0]).abs().mean()
     fade = max(0.1, 1 - 0.9 * step / recipe.flow_until)
-    loss = fade * recipe.flow * flow + recipe.cells * cells + grown * recipe.calm * calm
+    loss = fade * (recipe.flow * flow + recipe.places * apart) + recipe.cells * cells + grown * recipe.calm * calm
     still = (small[:n].float() - small[2 * n :].float()).abs().mean()
     state = plain[1].detach().square().mean().sqrt()
-    values: dict[str, Tensor | float] = {"cells": cells, "cells_key": still, "flow": flow, "state": state}
+    values: dict[str, Tensor | float] = {
+        "cells": cells,
+        "cells_key": still,
+        "flow": flow,
+        "places": apart,
+        "state": state,
+    }
     if painting:
         made = made.float()
         values["picture"] = picture_loss(made, pairs.driving)
@@ -144,6 +152,22 @@ def losses(
         loss = loss + values["picture"] + recipe.structure * values["structure"]
         values.update(measure(made.detach(), pairs))
     return loss, values
+
+
+def places_error(places: Tensor, pairs: Pairs) -> Tensor:
+    """How far places (2B, 2, K) of sources and driving frames are from moving as the pictures do, where that is known.
+
+    Source: equivariance of key points, as in the motion models that MTTF descends from.
+    """
+    source, driving = places.chunk(2)
+    grid = (driving.detach() / 4).transpose(1, 2)[:, :, None]
+    size = pairs.flow.new_tensor(pairs.flow.shape[:1:-1])[None, :, None]
+    moves, trust = (
+        functional.grid_sample(f, grid, padding_mode="border", align_corners=False)[..., 0]
+        for f in (pairs.flow, pairs.trust)
+    )
+    error = (driving + moves * (8 / size) - source).abs()
+    return (trust * error).mean() / trust.mean().clamp(min=0.05)
 
 
 def halve(pairs: Pairs) -> Pairs:

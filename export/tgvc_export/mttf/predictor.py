@@ -70,13 +70,22 @@ class Moments(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, inputs, h, w) to (N, outputs)."""
+        found = self.measure(x)
+        return self.straight(found) + self.bent(found)
+
+    def places(self, x: Tensor) -> Tensor:
+        """Mean places (N, 2, width), x and y, in eighths of a picture's sides from its middle; for training."""
+        found = self.measure(x).unflatten(1, (5, -1))
+        return found[:, [0, 2]]
+
+    def measure(self, x: Tensor) -> Tensor:
+        """(N, 5 width): mean and spread of the places across, of those down, mean levels."""
         height, width = x.shape[2], x.shape[3]
         heat, level = self.maps(x).chunk(2, dim=1)
         shares = torch.softmax(heat.flatten(2), dim=2).unflatten(2, (height, width))
         across, down = shares.sum(dim=2), shares.sum(dim=3)
         places = [_mean_and_spread(across, width), _mean_and_spread(down, height)]
-        found = torch.cat([*places, torch.relu(level).mean(dim=(2, 3))], dim=1)
-        return self.straight(found) + self.bent(found)
+        return torch.cat([*places, torch.relu(level).mean(dim=(2, 3))], dim=1)
 
 
 def _mean_and_spread(shares: Tensor, count: int) -> Tensor:
