@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ def _normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Any:
     return torch.from_numpy((rng.standard_normal(shape) * scale).astype(np.float32))
 
 
+@cache
 def random_trunk(name: str) -> dict[str, Any]:
     """Weights of AlexNet or VGG16 under torchvision's names; the spread keeps activations of one size."""
     rng, tensors = np.random.default_rng(5), {}
@@ -44,6 +46,7 @@ def random_dists() -> dict[str, Any]:
     return {"alpha": alpha / total, "beta": beta / total}
 
 
+@cache
 def random_inception() -> dict[str, Any]:
     """Weights of the Inception network under the names of its published port."""
     rng, tensors = np.random.default_rng(8), {}

@@ -5,20 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from batch_samples import Squaring, Unopenable
 from tgvc.batch import Decoding, Encoding, Failure, Place, cluster, run_all, run_batch
 from tgvc.batch.manifest import MANIFEST
 from tgvc.batch.places import LOCAL
 from tgvc.cli.commands import commands
 from tgvc.cli.process import Interrupted
 from tgvc.config import DecoderConfig, EncoderConfig
-from tgvc.errors import BackendError, ConfigError
+from tgvc.errors import ConfigError
 from tgvc.types import VideoInfo
 from tgvc.video import VideoWriter
 from video_samples import info_of, smooth_picture
@@ -49,30 +49,6 @@ def folder(tmp_path: Path) -> Path:
 
 def contents(folder: Path, suffix: str) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob(f"*{suffix}"))}
-
-
-@dataclass(frozen=True)
-class Squaring:
-    """Work that fails, or ends its process, where it is told to."""
-
-    fail: tuple[int, ...] = ()
-    die: tuple[int, ...] = ()
-
-    def open(self) -> Callable[[int], tuple[int, int]]:
-        def square(item: int) -> tuple[int, int]:
-            if item in self.die:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if item in self.fail:
-                raise ValueError(f"{item} is not wanted")
-            return item * item, os.getpid()
-
-        return square
-
-
-@dataclass(frozen=True)
-class Unopenable:
-    def open(self) -> Callable[[int], int]:
-        raise BackendError("no such engine")
 
 
 @pytest.fixture

@@ -13,8 +13,8 @@ import av
 import pytest
 from click.testing import CliRunner
 
-from conftest import Texture, _picture
-from tgvc.batch import Place
+from conftest import _picture
+from tgvc.batch import Failure, Place
 from tgvc.batch.places import LOCAL
 from tgvc.types import Picture
 from tgvc.video import VideoWriter
@@ -23,7 +23,7 @@ from tgvc_bench.evaluation import run as runs
 from tgvc_bench.evaluation.command import evaluate
 from tgvc_bench.evaluation.plan import Question
 from tgvc_bench.evaluation.run import run_evaluation
-from tgvc_bench.evaluation.systems import System, choose_systems
+from tgvc_bench.evaluation.systems import System, choose_systems, usual_systems
 from tgvc_bench.evaluation.tables import BEGIN, END, format_tables
 from tgvc_bench.report.record import read_evaluation
 from video_samples import info_of
@@ -31,7 +31,6 @@ from video_samples import info_of
 pytest.importorskip("imageio_ffmpeg", reason="conventional encoders and VMAF need imageio-ffmpeg (extra `eval`)")
 pytest.importorskip("scipy", reason="BD-rates need SciPy (extra `eval`)")
 
-assert Texture  # the scene of the clips
 FRAMES, SIZE, RATES = 6, (176, 176), (0.03, 0.06)
 ONLY = ("psnr_y", "ms_ssim")
 QUICK = choose_systems(["quick=effort=0,spacing=5,modes=H"])[0]
@@ -161,6 +160,25 @@ def test_one_failure_stops_nothing(folder: Path, tmp_path: Path, monkeypatch: py
     assert "- one, lost, 0.03: " in text
     again = run_evaluation(ask(folder, *systems, clips=clips, rates=RATES[:1]), tmp_path / "out")
     assert {e["system"] for e in again["entries"] if "error" in e} == {"broken", "lost"}
+
+
+def test_a_part_whose_process_dies_is_entries_with_its_error(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    died = Failure("its process ended with signal 9")
+    monkeypatch.setattr(runs, "run_all", lambda work, parts, place: iter([(n, died) for n in range(len(parts))]))
+    record = run_evaluation(ask(folder, QUICK, ANCHOR), tmp_path / "out")
+    assert [e["error"] for e in record["entries"]] == [died.text] * 8
+    assert read_evaluation(tmp_path / "out" / "record.json")["bd_rate"] == {}
+
+
+def test_encoders_that_the_binary_lacks_are_left_out_of_the_usual_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert encoders.is_available(encoders.ENCODERS["svt-av1-p4"])
+    foreign = dataclasses.replace(encoders.ENCODERS["vvenc-fast"], options="-c:v nosuchencoder -qp {q}")
+    monkeypatch.setitem(encoders.ENCODERS, "vvenc-fast", foreign)
+    assert "vvenc-fast" not in {s.id for s in usual_systems()}
+    assert {"auto-warp", "x265-slow"} < {s.id for s in usual_systems()}
+    assert [s.id for s in choose_systems(["vvenc-fast"])] == ["vvenc-fast"]
 
 
 def test_the_command_writes_page_and_tables_and_remakes_the_table_of_a_readme(

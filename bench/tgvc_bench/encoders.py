@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,19 @@ ENCODERS: dict[str, Encoder] = {
     ),
     "vvenc-fast": Encoder(_VVENC, "vvc", 63, 1, 0.13, r"libvvenc version: (\S+)", start=38, depth=10),
 }  # fmt: skip
+
+
+def is_available(encoder: Encoder) -> bool:
+    """Whether the ffmpeg binary has the encoder."""
+    words = encoder.options.split()
+    return words[words.index("-c:v") + 1] in _list_encoders()
+
+
+@cache
+def _list_encoders() -> frozenset[str]:
+    """Names in the second column of ``ffmpeg -encoders``."""
+    rows = (line.split() for line in run_ffmpeg(["-encoders"])[0].decode().splitlines())
+    return frozenset(row[1] for row in rows if len(row) > 1)
 
 
 def encode(encoder: Encoder, pictures: Sequence[Picture], fps: Fraction, quality: float) -> tuple[bytes, str]:

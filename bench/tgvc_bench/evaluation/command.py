@@ -65,7 +65,7 @@ def _show_list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     multiple=True,
     metavar="NAME",
     help="What is compared: a name or pattern of --list, or NAME=KEY=VALUE,... with options of encode and decode; "
-    "default: all profiles with all generators, SVT-AV1, x265, x264, VVC.",
+    "default: all profiles with warp and latent, SVT-AV1, x265, x264, VVC.",
 )
 @click.option("--anchor", default="svt-av1-p4", show_default=True, metavar="NAME", help="System of the BD-rates.")
 @click.option("--frames", default=64, show_default=True, type=click.IntRange(2), metavar="N", help="Of each clip.")
@@ -153,7 +153,7 @@ def read_question(clips: tuple[Path, ...], options: Mapping[str, Any]) -> Questi
     from tgvc_bench.evaluation.metrics import METRICS, WITHOUT_WEIGHTS
     from tgvc_bench.evaluation.plan import Question
     from tgvc_bench.evaluation.sources import find_clips
-    from tgvc_bench.evaluation.systems import USUAL, choose_systems
+    from tgvc_bench.evaluation.systems import choose_systems, usual_systems
     from tgvc_bench.neural.weights import parse_weights
 
     wanted = {*(options["only"] or WITHOUT_WEIGHTS), *options["metrics"]}
@@ -161,7 +161,7 @@ def read_question(clips: tuple[Path, ...], options: Mapping[str, Any]) -> Questi
     previews = options["previews"]
     return Question(
         tuple(find_clips(clips)),
-        tuple(choose_systems(options["systems"] or USUAL)),
+        tuple(choose_systems(options["systems"]) if options["systems"] else usual_systems()),
         parse_rates(options["rates"]),
         options["frames"],
         options["size"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from tgvc.config import GENERATORS, PROFILES, DecoderConfig, EncoderConfig
 from tgvc.errors import ConfigError
-from tgvc_bench.encoders import ENCODERS
+from tgvc_bench.encoders import ENCODERS, is_available
 
 ANCHOR = "svt-av1-p4"
 USUAL = ("*-warp", "*-latent", "svt-av1-p4", "x265-slow", "x264-veryslow", "vvenc-fast")
@@ -162,6 +162,11 @@ def choose_systems(wanted: Sequence[str]) -> list[System]:
             )
         chosen.update({name: CATALOGUE[name] for name in found if name not in chosen})
     return list(chosen.values())
+
+
+def usual_systems() -> list[System]:
+    """The systems of an evaluation that names none; encoders that the ffmpeg binary lacks are left out."""
+    return [s for s in choose_systems(USUAL) if not s.codec or is_available(ENCODERS[s.codec])]
 
 
 def define_system(text: str) -> System:
