@@ -41,7 +41,7 @@ from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder
 from tgvc.errors import ConfigError
-from tgvc.planning.actdiff import LADDER, ActivePlanner, even_keys
+from tgvc.planning.actdiff import LADDER, ActivePlanner, even_keys, limits_at
 from tgvc.planning.group import Task
 from tgvc.planning.sampling import PUBLISHED_COUNT, Moving, buy_as_published, buy_greedily, match_bits
 from tgvc.summary import read_segments
@@ -497,6 +497,20 @@ def test_published_constants_send_whole_px_from_the_first_key(scene) -> None:
     assert plan.fits
 
 
+def test_a_coverage_that_is_asked_for_is_the_only_rung() -> None:
+    frames, sets = [grey(luma) for luma in sliding(3, 24)], []
+    for coverage in (0.95, 0.7, 0.4):
+        assert limits_at(coverage).coverage == coverage
+        planner = ActivePlanner(0, 1, coverage=coverage)
+        planner.look(frames)
+        (keys,) = planner._key_ladder(Task(frames, 3000.0))
+        sets.append(keys)
+    assert len(sets[0]) > len(sets[1]) > len(sets[2])
+    assert limits_at(0.7).distance == 1.0
+    # a slide of 3 px of 128 per frame: 0.7 is left after 12 frames, and flow loses some of the border before
+    assert 6 <= sets[1][1] <= 13
+
+
 def test_fixed_groups_have_as_many_keys_and_even_gaps(make_clip: MakeClip) -> None:
     clip = make_clip([(0.0, 0.0)] * 9 + [(3.0 * n, 0.0) for n in range(15)], (W, H))
     ladders = []
@@ -542,6 +556,8 @@ def test_unknown_ways_of_choosing_are_refused() -> None:
         ActivePlanner(0, gops="fixed", spacing=8)
     with pytest.raises(ConfigError, match="expected no parity=reference"):
         ActivePlanner(0, points="uniform", parity=True)
+    with pytest.raises(ConfigError, match="expected neither"):
+        ActivePlanner(0, coverage=0.7, parity=True)
 
 
 class Everywhere:

@@ -9,8 +9,16 @@ from tgvc.errors import ConfigError
 from tgvc.planning.profiles import MAKERS, Planner, make_planner
 from tgvc.summary import PROFILE_NAMES
 
-VALUES = {"ends": "first", "gops": "fixed", "points": "uniform", "spacing": 2, "modes": "F", "parity": "reference"}
-VALUES |= {"backend": "onnxruntime"}
+VALUES = {
+    "coverage": 0.7,
+    "ends": "first",
+    "gops": "fixed",
+    "points": "uniform",
+    "spacing": 2,
+    "modes": "F",
+    "parity": "reference",
+}
+VALUES |= {"parity": "reference", "backend": "onnxruntime"}
 
 
 def test_numbers_of_profiles_in_a_stream_never_change() -> None:

@@ -32,6 +32,7 @@ OF_PROFILES = {  # options that only some profiles know
     "tracker": ("tgvc", "actdiff"),
     "parity": ("tgvc", "actdiff"),
     "backend": ("tgvc", "actdiff", "human"),
+    "coverage": ("actdiff",),
     "gops": ("actdiff",),
     "points": ("actdiff",),
     "ends": ("actdiff",),
@@ -125,6 +126,13 @@ class EncoderConfig:
     )
     parity: str | None = option(
         None, "reference = as the published code of the profile, faults included; default: corrected", choices=PARITIES
+    )
+    coverage: float | None = option(
+        None,
+        "share of a picture that a key picture of profile actdiff has to cover to be used for it; default: chosen by "
+        "measurement",
+        minimum=0.0,
+        maximum=1.0,
     )
     gops: str | None = option(
         None,

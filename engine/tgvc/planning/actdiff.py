@@ -77,6 +77,8 @@ class ActivePlanner(GroupPlanner):
         matrix: colour matrix code of the pictures, ISO/IEC 23091-2, for networks that look at colours.
         parity: constants and rules of the published code.
         spacing: distance of key pictures in frames, instead of the test of a key frame.
+        coverage: least share of a frame that the key frame has to cover, 0..1, instead of choosing it by measurement;
+            the limit of the distance follows from it.
         gops: ``fixed``: as many key frames as the adaptive ones, evenly spaced; to see what adapting them gains.
         points: what trajectories are chosen by: ``greedy``; ``unweighted``, the same without regard to edges;
             ``uniform`` or ``moving``, for the same bits evenly spread ones, or those that go farthest.
@@ -94,6 +96,7 @@ class ActivePlanner(GroupPlanner):
         matrix: int = DEFAULT_MATRIX,
         parity: bool = False,
         spacing: int | None = None,
+        coverage: float | None = None,
         gops: str = "adaptive",
         points: str = "greedy",
         tails: bool = True,
@@ -104,12 +107,15 @@ class ActivePlanner(GroupPlanner):
             raise ConfigError(
                 f"gops={gops!r}: expected no spacing={spacing} beside it, which says where key pictures are"
             )
+        if coverage is not None and (parity or spacing is not None):
+            raise ConfigError(f"coverage={coverage}: expected neither parity=reference nor spacing beside it")
         if parity and points != "greedy":
             raise ConfigError(f"points={points!r}: expected no parity=reference beside it, which has its own choice")
         super().__init__(effort, threads)
         self.effort = replace(self.effort, uneven=0)  # where the keys are is the test's to say
         self._tracker, self._perceptual, self._matrix = tracker, perceptual or Structure(), matrix
         self._parity, self._spacing, self._gops, self._points = parity, spacing, gops, points
+        self._coverage = coverage
         self._tails = tails
         self._known: _Known | None = None
 
@@ -162,10 +168,11 @@ class ActivePlanner(GroupPlanner):
         def score(start: int, frame: int) -> Score:
             return self._scan(task, start).score(frame)
 
-        rungs = (Limits(PUBLISHED_COVERAGE, 1.0),) if self._parity else LADDER
+        fixed = PUBLISHED_COVERAGE if self._parity else self._coverage
+        rungs = LADDER if fixed is None else (limits_at(fixed),)
         limits = [Limits(rung.coverage, rung.distance * self._perceptual.limit) for rung in rungs]
         ladder = [cover_video(count, score, limit, MAX_GAP + 1, parity=self._parity) for limit in limits]
-        if not self._parity:
+        if fixed is None:
             ladder = [uniform_keys(count, 1), *ladder, uniform_keys(count, MAX_GAP)]
         if self._gops == "fixed":
             ladder = [even_keys(count, len(keys)) for keys in ladder]
@@ -288,6 +295,13 @@ def _all_cells(width: int, height: int) -> Anchors:
     """All cells of the anchors' grid, row by row, int32 (P, 2)."""
     across, down = anchor_grid(width, height)
     return np.stack(np.meshgrid(np.arange(across), np.arange(down)), axis=-1).reshape(-1, 2).astype(np.int32)
+
+
+def limits_at(coverage: float) -> Limits:
+    """The limits that belong to a coverage, between those of `LADDER`; at the published one the distance is 1 unit."""
+    rungs = LADDER[::-1]
+    distance = np.interp(coverage, [rung.coverage for rung in rungs], [rung.distance for rung in rungs])
+    return Limits(coverage, float(distance))
 
 
 def even_keys(count: int, keys: int) -> tuple[int, ...]:
