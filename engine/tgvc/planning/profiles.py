@@ -7,21 +7,14 @@ A new profile is one line in `MAKERS`, its name in `config.PROFILES`, and the op
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-from tgvc.config import PROFILE_IDS, EncoderConfig
-from tgvc.planning.group import GroupPlanner, Task
-from tgvc.planning.plan import GroupPlan
+from tgvc.config import HUMAN_BUNDLE, PROFILE_IDS, EncoderConfig
+from tgvc.models.bundle import EMBEDDED
+from tgvc.planning.auto import AutoPlanner, Planner, Rival, may_be_a_person, sways
+from tgvc.planning.group import GroupPlanner
 
+_CONTEST = 2  # effort from which on profile auto tries other profiles too
 __all__ = ["MAKERS", "PROFILE_IDS", "Planner", "make_planner"]
-
-
-class Planner(Protocol):
-    """Plans groups of one video, one after the other."""
-
-    def plan(self, task: Task, on_step: Callable[[int], None] | None = None) -> GroupPlan:
-        """Choose everything that one group sends; see `planning.group.GroupPlanner.plan`."""
-        ...
 
 
 def make_planner(config: EncoderConfig, matrix: int, threads: int) -> Planner:
@@ -40,7 +33,13 @@ def make_planner(config: EncoderConfig, matrix: int, threads: int) -> Planner:
 
 
 def _make_auto(config: EncoderConfig, matrix: int, threads: int) -> Planner:
-    return GroupPlanner(config.effort, threads, spacing=config.spacing, modes=config.modes)
+    usual = GroupPlanner(config.effort, threads, spacing=config.spacing, modes=config.modes)
+    if config.effort < _CONTEST or config.spacing is not None or config.modes is not None:
+        return usual
+    rivals = {"dynamics": Rival(lambda: _make_dynamics(config, matrix, threads), sways)}
+    if HUMAN_BUNDLE in EMBEDDED:
+        rivals["human"] = Rival(lambda: _make_human(config, matrix, threads), may_be_a_person)
+    return AutoPlanner(usual, rivals)
 
 
 def _make_tgvc(config: EncoderConfig, matrix: int, threads: int) -> Planner:
@@ -63,6 +62,7 @@ def _make_actdiff(config: EncoderConfig, matrix: int, threads: int) -> Planner:
         matrix=matrix,
         parity=config.parity == "reference",
         spacing=config.spacing,
+        coverage=config.coverage,
         gops=config.gops or "adaptive",
         points=config.points or "greedy",
         tails=config.ends != "first",
