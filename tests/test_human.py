@@ -13,11 +13,10 @@ from click.testing import CliRunner
 
 import tgvc
 from human_samples import bright_pictures, save_pictures, tiny_human
-from tgvc import decoder as decoding
+from tgvc import generators
 from tgvc.backends.base import load_backend
 from tgvc.bitstream.affine import AffineReader
 from tgvc.bitstream.container import Reader
-from tgvc.cli import main as _main  # noqa: F401 - the command is importable
 from tgvc.cli.commands import commands
 from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import decode_group
@@ -188,7 +187,7 @@ def test_a_truncated_stream_is_one_error_and_no_file(coded, bundle, tmp_path):
 
 def test_the_stream_chooses_the_generator(coded, bundle, monkeypatch, tmp_path):
     data, _, expected = coded
-    monkeypatch.setattr(decoding, "HUMAN_BUNDLE", bundle)
+    monkeypatch.setitem(generators.BUNDLES, "human", bundle)
     report = tgvc.decode(io.BytesIO(data), tmp_path / "out.y4m")
     assert (report.generator, report.bundle, report.frames) == ("human", "bright 1", FRAMES)
     assert {"key", "render"} <= set(report.stages)
