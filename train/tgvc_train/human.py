@@ -30,8 +30,9 @@ _LEAST_ERROR = 4e-5  # mean squared error that counts as 50 dB
 class HumanRecipe:
     """Everything that decides the outcome.
 
-    ``paint_from``: step from which frames are painted; before it only motion is learnt, of small pictures most of which
-    are bent by a known one. ``thrift_over``: steps from there over which noise on states and ``calm`` reach their size.
+    ``paint_from``: step from which frames are painted; before it only motion is learnt, mostly of pictures that are
+    bent by a known one. ``whole_from``: step from which pictures have their size, before it half of that, which takes a
+    quarter of the time. ``thrift_over``: steps from there over which noise on states and ``calm`` reach their size.
     ``bent_first, bent``: shares of pairs that are one picture and itself bent, before and from then on. ``flow``:
     weight of the motion that optical flow found, at the start; it falls to a tenth by ``flow_until``. ``places``: of
     places that move otherwise, fading likewise. ``cells``: weight of the small picture moved alone. ``structure``: of
@@ -41,7 +42,8 @@ class HumanRecipe:
     steps: int = 14000
     batch: int = 8
     rate: float = 1e-3
-    paint_from: int = 1500
+    paint_from: int = 1000
+    whole_from: int = 5000
     thrift_over: int = 2000
     bent_first: float = 0.6
     bent: float = 0.25
@@ -87,7 +89,7 @@ def train_human(
         rng = run.begin_step(maker, recipe.rate)
         bent = recipe.bent_first if run.step < recipe.paint_from else recipe.bent
         pairs = Pairs(*(t.to(device) for t in vars(source.draw(rng, recipe.batch, bent)).values()))
-        if run.step < recipe.paint_from:
+        if run.step < recipe.whole_from:
             pairs = halve(pairs)
         loss, values = losses(networks, pairs, recipe, run.step, device)
         maker.zero_grad(set_to_none=True)
@@ -107,7 +109,7 @@ def losses(
     """What one batch costs: what training lowers, and its parts by name; ``psnr_key``: if the key picture were shown.
 
     Everything sees the key picture as it was coded, and states of frames as they were filmed. At first only motion is
-    learnt, at half the size, which takes an eighth of the time.
+    learnt, which takes half the time.
     """
     n, painting = len(pairs.key), step >= recipe.paint_from
     with torch.autocast(device, torch.bfloat16):
