@@ -130,7 +130,7 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), len(request.result()))
     assert (done.returncode, done.stdout, done.stderr) == (0, 3 * told + f"3 {FRAMES - 1}\n", "")
 
 
-@pytest.mark.parametrize("requests", [300, pytest.param(6000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("requests", [160, pytest.param(6000, marks=pytest.mark.slow)])
 def test_long_runs_of_all_kinds_of_requests_leave_nothing_behind(
     data: bytes, wanted: list[TimedPicture], requests: int
 ) -> None:
