@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import helper
 
@@ -17,9 +18,9 @@ from network_samples import save_net, tensor
 from tgvc.backends.base import DeviceNet
 from tgvc.backends.engines.signing import SigningKey
 from tgvc.backends.engines.store import EngineStore
-from tgvc.backends.spec import NetRecord
+from tgvc.backends.spec import DataFile, NetRecord
 from tgvc.backends.trt import backend as trt
-from tgvc.backends.trt.build import build_plan, static_profile
+from tgvc.backends.trt.build import build_plan, parse_network, static_profile
 from tgvc.backends.trt.library import Library, find_library
 from tgvc.errors import BackendError, BackendUnavailableError, BundleError
 from tgvc.models.bundle import hash_file, load_bundle
@@ -327,6 +328,37 @@ def test_the_real_library_builds_the_embedded_networks_for_fixed_shapes_without_
         assert len(built.plan) > record.size  # weights in float32 are among it
     with pytest.raises(BackendError, match=r"does not build for sm_90 ahead of time: it knows sm_75, sm_80.*with that"):
         build_plan(library, record, static_profile(shapes), targets=("sm_90",))
+
+
+def outside(path: Path, location: str) -> NetRecord:
+    """y = a + w, where w lies in another file."""
+    specs = (SPECS[0][:1], SPECS[1])
+    save_net(path, [helper.make_node("Add", ["a", "w"], ["y"])], *specs, {"w": np.ones(4, np.float32)})
+    model = onnx.load(path)
+    weight = model.graph.initializer[0]
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=location)
+    path.write_bytes(model.SerializeToString())
+    return NetRecord("net", path, path.stat().st_size, hash_file(path), *specs)
+
+
+def test_the_real_parser_takes_weights_of_the_record_and_no_others(tmp_path: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx: pip install 'tgvc[tensorrt-rtx]'")
+    library, data = find_library("tensorrt-rtx"), tmp_path / "net.onnx.data"
+    data.write_bytes(np.ones(4, np.float32).tobytes())
+    inside = replace(
+        outside(tmp_path / "net.onnx", data.name), data=DataFile(data, data.stat().st_size, hash_file(data))
+    )
+    parsed = parse_network(library, inside)
+    assert parsed.network.num_inputs == 1
+    for location in (str(data), "../" + tmp_path.name + "/" + data.name):
+        with pytest.raises(BackendError, match="tensorrt_rtx does not take net"):
+            parse_network(library, outside(tmp_path / "other.onnx", location))
+    with pytest.raises(BundleError, match=r"has tensors a, the manifest says a, b"):
+        parse_network(library, replace(inside, inputs=SPECS[0]))
+    with pytest.raises(BundleError, match=r"has a float32 \('\?', 4\), the manifest says a float16"):
+        parse_network(library, replace(inside, inputs=(tensor("a", "N", 4, dtype="float16"),)))
 
 
 def test_a_library_that_builds_for_its_own_gpu_only_says_so(record: NetRecord) -> None:

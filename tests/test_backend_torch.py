@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[torch]'")
 
+from fake_driver import GpuArray, fake_gpu  # noqa: E402
 from network_samples import save_net, tensor  # noqa: E402
 from tgvc.backends.base import DeviceNet, load_backend  # noqa: E402
-from tgvc.backends.pytorch.net import TorchNet  # noqa: E402
+from tgvc.backends.pytorch import backend  # noqa: E402
+from tgvc.backends.pytorch.net import TorchNet, _host_tensor  # noqa: E402
 from tgvc.backends.spec import NetRecord, TensorSpec  # noqa: E402
-from tgvc.errors import BackendError  # noqa: E402
+from tgvc.errors import BackendError, BackendUnavailableError  # noqa: E402
 from tgvc.models.bundle import hash_file  # noqa: E402
 from tgvc_kernels.device.driver import missing_gpu  # noqa: E402
 
@@ -253,3 +257,67 @@ def test_a_result_is_never_a_view_of_an_input(tmp_path: Path) -> None:
 def test_a_compiled_network_gives_what_its_formula_says(halves: NetRecord) -> None:
     net = load("torch-compile", halves)
     np.testing.assert_array_equal(net.run(x=np.ones((2, 3), FLOATS))["y"], [[3, 4, 5]] * 2)
+
+
+def test_a_machine_with_a_gpu_is_not_computed_on_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "missing_gpu", lambda: "")
+    monkeypatch.setattr(backend, "find_gpu", lambda ordinal: fake_gpu()[0])
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(BackendUnavailableError, match=r"torch: this machine has Fake GPU, and torch .* without CUDA"):
+        load_backend("torch")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = load_backend("torch")
+    assert (found.device, found.providers) == ("cuda:0", ("torch cuda:0",))
+    monkeypatch.setattr(backend.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BackendUnavailableError, match="torch-compile: needs Triton"):
+        load_backend("torch-compile")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda patch: patch.setattr(torch, "__version__", "2.4.1+cpu"), "torch 2.4.1.cpu is too old"),
+        (
+            lambda patch: patch.setitem(sys.modules, "onnx", None),
+            r"needs torch and onnx .* pip install 'tgvc\[torch\]'",
+        ),
+        (lambda patch: patch.setattr(backend.shutil, "which", lambda name: None), "needs a C.. compiler for the CPU"),
+    ],
+)
+def test_what_torch_lacks_is_named(change: Any, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    change(monkeypatch)
+    with pytest.raises(BackendUnavailableError, match=told):
+        load_backend("torch-compile")
+
+
+def test_launches_on_a_gpu_have_their_stream_and_memory_that_is_theirs_alone(
+    halves: NetRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: list[Any] = []
+
+    @contextmanager
+    def note(what: Any, *_: Any) -> Iterator[None]:
+        used.append(what)
+        yield
+
+    monkeypatch.setattr(torch.cuda, "MemPool", object)
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda pointer, device: pointer)
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda device: "default")
+    monkeypatch.setattr(torch.cuda, "stream", note)
+    monkeypatch.setattr(torch.cuda, "use_mem_pool", note)
+    net = load("torch", halves)
+    assert isinstance(net, TorchNet)
+    net.device = "cuda:0"  # whose memory is the host's here: only what surrounds the calls is different
+    monkeypatch.setattr(net, "_tensor", _host_tensor)
+    into = np.zeros((2, 3), FLOATS)
+    for stream, rows in ((7, 2), (7, 2), (8, 2), (0, 2), (7, 1)):
+        net.launch({"x": GpuArray(np.ones((rows, 3), FLOATS))}, {"y": GpuArray(into[:rows])}, stream)
+        np.testing.assert_array_equal(into[:rows], [[3, 4, 5]] * rows)
+    assert used[::2] == [7, 7, 8, "default", 7]
+    pools = used[1::2]
+    assert pools[0] is pools[1]
+    assert len(set(map(id, pools))) == 4
+    for rows in range(20, 40):  # what was launched stays, what only `run` used gives way
+        net._find_plan(((rows, 3),), {"x": torch.ones(rows, 3)})
+    assert {((2, 3),), ((1, 3),)} < set(net._plans)
+    assert len(net._plans) == 2 + 16

@@ -152,7 +152,7 @@ def _faults(tensors: Sequence[Any], specs: Any, *, free: bool = False) -> list[s
     found = {}
     by_name = {spec.name: spec for spec in specs}
     for tensor in tensors:
-        shape = [length if length >= 0 else "" for length in tensor.shape]
+        shape = [length if length >= 0 else "?" for length in tensor.shape]
         spec = by_name.get(tensor.name)
         if free and spec is not None and len(shape) == len(spec.shape):
             # lengths that follow from others are worked out when the engine is built, and checked then

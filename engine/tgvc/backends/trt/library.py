@@ -17,7 +17,7 @@ from tgvc.errors import BackendUnavailableError
 RTX = "tensorrt_rtx"
 _MODULES = {"tensorrt": ("tensorrt", RTX), "tensorrt-rtx": (RTX,)}
 _RANGES = {"tensorrt": ((10, 13), (12, 0)), RTX: ((1, 2), (2, 0))}  # first that is taken, first that is not
-_GET = {"tensorrt": "pip install 'tensorrt-cu13>=10.13,<12'", RTX: "pip install 'tgvc[tensorrt-rtx]'"}
+_GET = {"tensorrt": "pip install 'tgvc[tensorrt]'", RTX: "pip install 'tgvc[tensorrt-rtx]'"}
 
 
 @dataclass(frozen=True)
