@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -61,9 +64,6 @@ def worker(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     )
 
     def popen(part: Slice, sizes: Any, folder: Path, have: frozenset[str]) -> Any:
-        import subprocess
-        import sys
-
         words = [sys.executable, "-S", "-c", start + code, json.dumps(sorted(have))]
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -319,6 +319,21 @@ def test_the_dry_run_of_the_command_writes_valid_records(tmp_path: Path) -> None
         list(table_lines(tmp_path))
     wrong = CliRunner().invoke(bench, ["gpu", "-o", str(tmp_path), "--only", "all"])
     assert "slice 'all': expected some of kernels" in wrong.output
+
+
+def test_the_script_runs_from_a_checkout_without_video_libraries(tmp_path: Path) -> None:
+    for name in ("av", "imageio_ffmpeg", "hdbscan"):  # a bare machine with a GPU has none of them
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not on this machine')")
+    modules = [f"tgvc_bench.gpu.{path.stem}" for path in sorted(Path(run.__file__).parent.glob("[a-z]*.py"))]
+    paths = [str(tmp_path), *(str(ROOT / name) for name in ("engine", "kernels", "bench", "export"))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHON": sys.executable}
+    code = f"import importlib; [importlib.import_module(name) for name in {modules}]"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    script = [str(ROOT / "bench" / "gpu" / "run.sh"), str(tmp_path / "out"), "--dry-run", "--only", "nothing"]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
+    assert "error: slice 'nothing': expected some of kernels, unet-eager" in done.stderr
+    assert done.returncode == 1
 
 
 def test_goals_are_judged_and_what_was_not_run_is_marked(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tgvc_bench.protocol.ceilings import Ceilings
 from tgvc_bench.protocol.latency import Budget
 from tgvc_bench.protocol.schema import MICRO, OFFLINE, SINGLE_STREAM, check_record
 from tgvc_bench.published import write_lossless
-from tgvc_bench.timed import bundle_cost, decode, encode, kernels, reference, sessions
+from tgvc_bench.timed import bundle_cost, decode, efficiency, encode, kernels, plain, reference, sessions
 from tgvc_bench.timed.kernel_cases import KernelCase, list_cases
 from tgvc_kernels import gpu, latent_ops, ops, picture_ops
 
@@ -187,7 +187,7 @@ def test_the_slow_decode_uses_no_fast_kernel(stream: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(ops, "choose", watch)
     decoder = Decoder(DecoderConfig(threads=1))
-    with reference.reference_kernels():
+    with plain.reference_kernels():
         reference.decode_first(stream, decoder, 3)
     assert set(names) == {"reference"}
     reference.decode_first(stream, decoder, 3)
@@ -197,10 +197,10 @@ def test_the_slow_decode_uses_no_fast_kernel(stream: Path, monkeypatch: pytest.M
 def test_frames_are_compared_in_grey_levels() -> None:
     want = [np.full((6, 4), 100, np.uint8)] * 3
     off = [want[0], want[1] + np.uint8(1), want[2]]
-    assert reference.compare_frames(off, want, networks=False).value == 1
-    assert reference.compare_frames(off, want, networks=True).value == pytest.approx(np.sqrt(1 / 3))
-    assert not reference.compare_frames(off[:2], want, networks=True).holds
-    assert not reference.compare_frames(off, want, networks=True, tolerance=0.1).holds
+    assert plain.compare_frames(off, want, networks=False).value == 1
+    assert plain.compare_frames(off, want, networks=True).value == pytest.approx(np.sqrt(1 / 3))
+    assert not plain.compare_frames(off[:2], want, networks=True).holds
+    assert not plain.compare_frames(off, want, networks=True, tolerance=0.1).holds
 
 
 def test_networks_are_counted_run_by_run(stream: Path) -> None:
@@ -218,7 +218,7 @@ def test_networks_are_counted_run_by_run(stream: Path) -> None:
     assert twice is not None
     assert twice.flop > found.flop
     assert decode.count_cost(stream, DecoderConfig(threads=1)) is None
-    told = decode.describe_cost(found, 2.0, CEILINGS)
+    told = efficiency.describe_cost(found, 2.0, CEILINGS)
     assert told["achieved"]["flop_per_s"] == pytest.approx(found.flop / 2, rel=1e-3)
     assert told["efficiency"]["of_flop"] == pytest.approx(found.flop / 2 / 1e11, rel=1e-2)
     assert told["cost"]["roofline_s"] >= found.flop / 1e11 * 0.999

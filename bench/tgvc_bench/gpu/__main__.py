@@ -1,5 +1,7 @@
 """``python -m tgvc_bench.gpu``: the command ``tgvc bench gpu`` on machines where tgvc is not installed."""
 
-from tgvc_bench.command import bench_gpu
+import sys
 
-bench_gpu(prog_name="python -m tgvc_bench.gpu")
+from tgvc_bench.command import bench
+
+bench.main(["gpu", *sys.argv[1:]], prog_name="tgvc bench")

@@ -21,7 +21,7 @@ from tgvc_bench.protocol.agreement import compare_relative, require
 from tgvc_bench.protocol.latency import Budget, summarise_runs
 from tgvc_bench.protocol.schema import SINGLE_STREAM
 from tgvc_bench.records import shorten
-from tgvc_bench.timed.decode import describe_cost
+from tgvc_bench.timed.efficiency import describe_cost
 
 _WARM = 3
 

@@ -17,7 +17,7 @@ from tgvc_bench.gpu.sizes import Sizes
 from tgvc_bench.protocol.agreement import require
 from tgvc_bench.protocol.schema import OFFLINE
 from tgvc_bench.records import shorten
-from tgvc_bench.timed.reference import PLAIN_BACKEND, compare_frames, reference_kernels
+from tgvc_bench.timed.plain import PLAIN_BACKEND, compare_frames, reference_kernels
 
 _SEGMENTS = 4
 _STEPS = 4

@@ -16,7 +16,7 @@ from tgvc_bench.protocol.agreement import compare_relative, require
 from tgvc_bench.protocol.latency import summarise_runs
 from tgvc_bench.protocol.schema import SINGLE_STREAM
 from tgvc_bench.records import shorten
-from tgvc_bench.timed.decode import describe_cost
+from tgvc_bench.timed.efficiency import describe_cost
 from tgvc_bench.timed.module_cost import measure_module
 
 EAGER, GRAPH, COMPILED = "torch eager", "torch eager in a CUDA graph", "torch.compile in a CUDA graph"

@@ -23,13 +23,12 @@ from tgvc_bench.gpu.backend_steps import describe_backend
 from tgvc_bench.gpu.bundle_steps import open_bundle
 from tgvc_bench.gpu.sizes import Sizes
 from tgvc_bench.gpu.timing import measure_energy, used_memory
-from tgvc_bench.memory import make_picture
 from tgvc_bench.protocol.agreement import require
 from tgvc_bench.protocol.latency import measure_runs, summarise_runs, warm_up
 from tgvc_bench.protocol.schema import SINGLE_STREAM
 from tgvc_bench.protocol.stages import SpanClock, break_down
 from tgvc_bench.records import shorten
-from tgvc_bench.timed.reference import compare_frames
+from tgvc_bench.timed.plain import compare_frames
 
 NETWORKS = ("denoise", "decode")  # stages that are networks and the steps between them
 
@@ -117,11 +116,16 @@ def make_group(sizes: Sizes, size: tuple[int, int], segments: int = 1) -> Decode
 
 
 def make_key(moment: int, size: tuple[int, int]) -> Picture:
-    """A picture of a scene in which everything drifts, with colours."""
-    width, height = size
-    luma = make_picture(moment, size)[:height]
-    chroma = [make_picture(moment, (width // 2, height // 2), seed)[: height // 2] for seed in (1, 2)]
-    return join_planes(luma, *chroma)
+    """A picture of waves that drift: I420 uint8 (3H/2, W)."""
+    (width, height), rng = size, np.random.default_rng(0)
+    planes = []
+    for shape, count in (((height, width), 9), ((height // 2, width // 2), 3), ((height // 2, width // 2), 3)):
+        y, x = np.mgrid[: shape[0], : shape[1]]
+        plane = np.full(shape, 128.0)
+        for angle, period, speed in rng.uniform((0, 8, -2), (np.pi, 80, 2), (count, 3)):
+            plane += 11 * np.sin(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle) - speed * moment) / period)
+        planes.append(np.clip(plane, 16, 235).astype(np.uint8))
+    return join_planes(*planes)
 
 
 def make_motion(sizes: Sizes, size: tuple[int, int], seed: int) -> Motion:

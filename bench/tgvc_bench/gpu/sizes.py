@@ -162,8 +162,8 @@ def reference_output(sizes: Sizes, net: str, batch: int, folder: Path, module: n
 
     path = folder / f"{net}-{batch}.npy"
     if not path.exists():
-        module = (module or build_module(sizes, net)).to(sizes.device)
-        with torch.no_grad():
+        module = (build_module(sizes, net) if module is None else module).to(sizes.device)
+        with torch.no_grad(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             given = {name: value.to(sizes.device) for name, value in make_inputs(sizes, net, batch).items()}
             found = run_pieces(module, given)
         folder.mkdir(parents=True, exist_ok=True)

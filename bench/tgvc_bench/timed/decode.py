@@ -26,6 +26,7 @@ from tgvc_bench.protocol.schema import COLD_START, OFFLINE, SINGLE_STREAM
 from tgvc_bench.protocol.stages import Breakdown, SpanClock, break_down
 from tgvc_bench.records import shorten
 from tgvc_bench.timed.counting import CountingBackend
+from tgvc_bench.timed.efficiency import describe_cost
 from tgvc_bench.timed.reference import check_decoder
 
 _TRACES = 3  # decodes whose stages are looked at; the fastest, which was disturbed least, is told
@@ -181,16 +182,6 @@ def count_cost(stream: Path, config: DecoderConfig) -> Cost | None:
     except (BackendUnavailableError, BundleError):
         return None
     return cost
-
-
-def describe_cost(cost: Cost, seconds: float, ceilings: Ceilings) -> dict[str, Any]:
-    """``cost``, ``achieved`` and ``efficiency`` of networks that took so long at best."""
-    rate, floor = cost.flop / seconds, cost.roofline(ceilings.flop_per_s, ceilings.bytes_per_s)
-    return {
-        "cost": {"flop": cost.flop, "bytes": cost.heavy_bytes, "roofline_s": shorten(floor, 4)},
-        "achieved": {"flop_per_s": shorten(rate, 4)},
-        "efficiency": {"of_flop": shorten(rate / ceilings.flop_per_s, 3), "of_roofline": shorten(floor / seconds, 3)},
-    }
 
 
 def measure_throughput(stream: Path, config: DecoderConfig, frames: int, options: DecodeOptions) -> dict[str, Any]:

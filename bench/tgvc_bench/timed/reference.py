@@ -1,41 +1,15 @@
-"""A slow decode that leans on nothing fast: NumPy's formulas instead of kernels, networks on the processor."""
+"""A slow decode beside the one that will be timed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from tgvc.decoder import Decoder
 from tgvc.types import Picture
 from tgvc_bench.protocol.agreement import Agreement
-from tgvc_kernels import latent_ops, ops, picture_ops
-
-PLAIN_BACKEND = "onnxruntime"
-LEVELS, RMS_LEVELS = 1.0, 1.0  # grey levels: of one pixel without networks; of the root of the mean square with them
-
-
-@contextmanager
-def reference_kernels() -> Iterator[None]:
-    """Kernels that nobody asked for by name are the NumPy references inside the block, in the whole process."""
-    modules: tuple[Any, ...] = ops, latent_ops, picture_ops
-    before = [module.choose for module in modules]
-
-    def choose_reference(implementation: Any, **known: Any) -> Any:
-        return before[0](implementation or "reference", **known)
-
-    for module in modules:
-        module.choose = choose_reference
-    try:
-        yield
-    finally:
-        for module, choose in zip(modules, before, strict=True):
-            module.choose = choose
+from tgvc_bench.timed.plain import PLAIN_BACKEND, compare_frames, reference_kernels
 
 
 def decode_first(stream: Path, decoder: Decoder, count: int) -> list[Picture]:
@@ -53,7 +27,7 @@ def check_decoder(stream: Path, decoder: Decoder, count: int, tolerance: float |
         stream: to be decoded.
         decoder: that will be timed.
         count: frames.
-        tolerance: grey levels; `LEVELS` or `RMS_LEVELS` if None.
+        tolerance: grey levels; one if None.
     """
     backend = PLAIN_BACKEND if decoder.config.generator == "latent" else decoder.config.backend
     with reference_kernels():
@@ -61,21 +35,3 @@ def check_decoder(stream: Path, decoder: Decoder, count: int, tolerance: float |
         want = decode_first(stream, slow, count)
     got = decode_first(stream, decoder, count)
     return compare_frames(got, want, networks=bool(decoder.facts.get("bundle")), tolerance=tolerance)
-
-
-def compare_frames(
-    got: Sequence[Picture],
-    want: Sequence[Picture],
-    *,
-    networks: bool,
-    tolerance: float | None = None,
-    by: str = "NumPy formulas",
-) -> Agreement:
-    """Frames beside others, as `check_decoder` says; ``by``: what made the others, in words."""
-    rule = "rms difference of frames, grey levels" if networks else "largest difference of a pixel, grey levels"
-    limit = tolerance if tolerance is not None else RMS_LEVELS if networks else LEVELS
-    if len(got) != len(want) or any(a.shape != b.shape for a, b in zip(got, want, strict=True)):
-        return Agreement(f"{rule} ({len(got)} frames beside {len(want)})", float("inf"), limit)
-    differences = np.stack(got).astype(np.float64) - np.stack(want)
-    found = np.sqrt(np.mean(differences**2)) if networks else np.abs(differences).max(initial=0)
-    return Agreement(f"{rule}, {len(got)} frames beside those of {by}", float(found), limit)
