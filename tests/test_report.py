@@ -291,6 +291,11 @@ def test_the_command_writes_beside_the_record_and_overwrites_only_if_told(tmp_pa
     assert isinstance(again.exception, ConfigError)
     assert "exists; give -y" in str(again.exception)
     assert run.invoke(report, [str(tmp_path / "eval.json"), "-y", "-q"]).output == ""
+    (tmp_path / "eval.html").unlink()
+    assert "eval.md: exists" in str(run.invoke(report, [str(tmp_path / "eval.json")]).exception)
+    over = run.invoke(report, [str(tmp_path / "eval.json"), "-y", "-o", str(tmp_path / "eval.json")])
+    assert "ends in .html" in str(over.exception)
+    assert json.loads((tmp_path / "eval.json").read_text())["format"] == "tgvc-eval 1"
 
 
 def test_without_a_chromium_a_picture_is_refused_with_its_remedy(

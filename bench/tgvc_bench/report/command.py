@@ -45,19 +45,18 @@ def report(
     The page opens from disk and asks for nothing. The same numbers go into a Markdown and a JSON file beside it.
     """
     from tgvc.errors import ConfigError
-    from tgvc_bench.report.page import write_report
+    from tgvc_bench.report.page import list_files, write_report
 
     page = output or record.with_suffix(".html")
-    for path in (page, picture):
-        if path is not None and path.exists() and not overwrite:
+    written = [*list_files(page), *([picture] if picture else [])]
+    for path in written:
+        if path.exists() and not overwrite:
             raise ConfigError(f"{path}: exists; give -y to overwrite it, or another name with -o")
     write_report(record, page, media, embedded_bytes=round(embedded_mb * 1e6))
-    written = [page, page.with_suffix(".md"), page.with_suffix(".numbers.json")]
     if picture is not None:
         from tgvc_bench.report.browser import draw_page
 
         draw_page(page, picture, section=section, dark=dark)
-        written.append(picture)
     if not quiet:
         for path in written:
             click.echo(f"wrote {path}: {path.stat().st_size:,} bytes")

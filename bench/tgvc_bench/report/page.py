@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from tgvc.errors import ConfigError
 from tgvc_bench.records import write_record
 from tgvc_bench.report.content import gather
 from tgvc_bench.report.markdown import format_report
@@ -39,9 +40,10 @@ def write_report(
         ``output_html``.
 
     Raises:
-        ConfigError: the record or a file of trajectories does not fit.
+        ConfigError: the record, a file of trajectories or the name of the page does not fit.
     """
     record_path, output_html = Path(record_path), Path(output_html)
+    page, tables, numbers = list_files(output_html)
     record = read_evaluation(record_path)
     documents = record.get("published") or read_references()
     for document in documents:
@@ -55,10 +57,21 @@ def write_report(
         "media": videos,
         "tracks": read_tracks(record, folder),
     }
-    _write_text(output_html, assemble(shown, payloads))
-    _write_text(output_html.with_suffix(".md"), format_report(content))
-    write_record(output_html.with_suffix(".numbers.json"), content)
+    _write_text(page, assemble(shown, payloads))
+    _write_text(tables, format_report(content))
+    write_record(numbers, content)
     return output_html
+
+
+def list_files(output_html: Path) -> tuple[Path, Path, Path]:
+    """The page, its Markdown and its JSON.
+
+    Raises:
+        ConfigError: the page has no name of a page, so that what it is made of might be overwritten.
+    """
+    if output_html.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{output_html}: expected a name that ends in .html")
+    return output_html, output_html.with_suffix(".md"), output_html.with_suffix(".numbers.json")
 
 
 def assemble(shown: dict[str, Any], payloads: list[str]) -> str:
