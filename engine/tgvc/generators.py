@@ -55,13 +55,13 @@ def check_memory(config: DecoderConfig, networks: OpenNetworks, size: tuple[int,
     Raises:
         ConfigError: how much is needed and how much there is.
     """
+    from tgvc.backends.places import HOST
     from tgvc.models.footprint import check_fit, decoding_footprint
 
     bundle, backend = networks
     runs = 1 if config.cfg == 1.0 else 2
-    footprint = decoding_footprint(
-        bundle, size, runs=runs, on_device=backend.name != "onnxruntime", tiny=config.vae == "tiny"
-    )
+    on_device = backend.device != HOST
+    footprint = decoding_footprint(bundle, size, runs=runs, on_device=on_device, tiny=config.vae == "tiny")
     check_fit(footprint, ignore=config.ignore_memory)
 
 

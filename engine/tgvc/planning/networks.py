@@ -6,14 +6,13 @@ from tgvc.analysis.clip_embedding import ClipEmbedder
 from tgvc.analysis.cotracker import NetworkTracker
 from tgvc.analysis.cotracker_clip import MOST_SAMPLES
 from tgvc.backends.base import AUTO, Backend, load_backend
+from tgvc.backends.places import HOST
 from tgvc.config import HUMAN_BUNDLE, EncoderConfig
 from tgvc.models.bundle import ModelBundle, load_bundle
 from tgvc.models.constants import TRACKER
 from tgvc.models.footprint import check_fit, looking_footprint, tracking_footprint
 from tgvc.models.interpolation import InterpolationNetworks
 from tgvc.models.tracker import TrackerNetworks
-
-PLAIN = "onnxruntime"  # the backend that computes in the host's memory
 
 
 def load_embedder(config: EncoderConfig, matrix: int, threads: int) -> ClipEmbedder | None:
@@ -33,7 +32,7 @@ def load_embedder(config: EncoderConfig, matrix: int, threads: int) -> ClipEmbed
         return None
     bundle, backend = load_bundle(config.embedder), _backend(config, threads)
     nets = InterpolationNetworks(bundle, backend)
-    check_fit(looking_footprint(bundle, on_device=backend.name != PLAIN), ignore=config.ignore_memory)
+    check_fit(looking_footprint(bundle, on_device=backend.device != HOST), ignore=config.ignore_memory)
     return ClipEmbedder(nets, matrix, config.parity == "reference")
 
 
@@ -43,7 +42,7 @@ def load_tracker(config: EncoderConfig, threads: int) -> NetworkTracker | None:
         return None
     bundle, backend = load_bundle(config.tracker), _backend(config, threads)
     if bundle.kind == TRACKER:
-        footprint = tracking_footprint(bundle, MOST_SAMPLES, on_device=backend.name != PLAIN)
+        footprint = tracking_footprint(bundle, MOST_SAMPLES, on_device=backend.device != HOST)
         check_fit(footprint, ignore=config.ignore_memory)
     nets = TrackerNetworks(bundle, backend)
     return NetworkTracker(nets, parity="reference" if config.parity == "reference" else "corrected")
