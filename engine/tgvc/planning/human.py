@@ -35,6 +35,7 @@ from tgvc.types import FloatArray, Picture
 
 _SCALES = (Fraction(1, 2), Fraction(3, 4), Fraction(1))
 _STEP, _STRIDE = 36, 6  # code of the quantiser where the search begins, and how far it goes at once: an octave
+_MOST_REACH = 5  # quarters
 _TRIES = 12  # codings of the key pictures at most: there are few, and nobody knows how much they take
 _SEEN = 12  # frames, evenly spread, that a candidate is judged by
 _MOST_KEYS = (1, 2, 4, 6, 8)  # key pictures of a group, by effort
@@ -46,12 +47,17 @@ _ENOUGH = 0.96  # share of a budget that has to be filled, see `tgvc.planning.gr
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate: key frames, scale of the key pictures, step and decimation of the states."""
+    """A candidate: key frames, scale of the key pictures, step and decimation of the states.
+
+    ``reach``: quarters of the way from a key picture's own state to that of a frame that is gone. Networks that
+    overshoot on a face that they never saw are told less than they asked for.
+    """
 
     keys: tuple[int, ...]
     scale: int
     step: int
     decimation: int
+    reach: int = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +235,10 @@ class _Search:
 
     def _quantise(self, choice: Choice, lengths: Sequence[int]) -> AffineMotion:
         """States as they will be sent, under the prediction that makes them cheapest."""
-        runs = [self._states[key : key + frames] for key, frames in zip(choice.keys, lengths, strict=True)]
+        runs = []
+        for key, frames in zip(choice.keys, lengths, strict=True):
+            run = self._states[key : key + frames]
+            runs.append(np.asarray(run[:1] + (run - run[:1]) * (choice.reach / 4), np.float32))
         motions = [
             quantise_states(runs, step=choice.step, decimation=choice.decimation, momentum=momentum)
             for momentum in (0, 1, 2)
@@ -265,6 +274,9 @@ def _neighbours(choice: Choice) -> Iterator[Choice]:
     for decimation in (choice.decimation - 1, choice.decimation + 1):
         if 1 <= decimation <= MAX_DECIMATION:
             yield replace(choice, decimation=decimation)
+    for reach in (choice.reach - 1, choice.reach + 1):
+        if 0 <= reach <= _MOST_REACH:
+            yield replace(choice, reach=reach)
     for scale in (choice.scale - 1, choice.scale + 1):
         if 0 <= scale < len(_SCALES):
             yield replace(choice, scale=scale)
