@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -18,6 +19,7 @@ from fake_driver import GpuArray, fake_gpu  # noqa: E402
 from network_samples import save_net, tensor  # noqa: E402
 from tgvc.backends.base import DeviceNet, load_backend  # noqa: E402
 from tgvc.backends.pytorch import backend  # noqa: E402
+from tgvc.backends.pytorch.layers import LAYERS  # noqa: E402
 from tgvc.backends.pytorch.net import TorchNet, _host_tensor  # noqa: E402
 from tgvc.backends.spec import NetRecord, TensorSpec  # noqa: E402
 from tgvc.errors import BackendError, BackendUnavailableError  # noqa: E402
@@ -115,6 +117,69 @@ def test_an_operator_gives_what_onnx_runtime_gives(case: tuple[Any, ...], tmp_pa
     compare(record_of(path, *specs), {"x": rng.normal(size=shape).astype(FLOATS)}, 2e-6)
 
 
+def conditions() -> list[onnx.NodeProto]:
+    """y of x through every comparison; n: positions in x, as integers."""
+    node = helper.make_node
+    return [
+        node("Greater", ["x", "zero"], ["a"]),
+        node("Less", ["x", "one"], ["b"]),
+        node("GreaterOrEqual", ["x", "minus"], ["c"]),
+        node("LessOrEqual", ["x", "half"], ["d"]),
+        node("Equal", ["x", "half"], ["e"]),
+        node("And", ["a", "b"], ["ab"]),
+        node("Or", ["ab", "e"], ["abe"]),
+        node("Not", ["abe"], ["f"]),
+        node("And", ["c", "d"], ["cd"]),
+        node("Abs", ["x"], ["size"]),
+        node("Add", ["size", "one"], ["above"]),
+        node("Log", ["above"], ["log"]),
+        node("Sqrt", ["above"], ["root"]),
+        node("Reciprocal", ["root"], ["over"]),
+        node("Where", ["f", "log", "over"], ["g"]),
+        node("Where", ["cd", "g", "x"], ["h"]),
+        node("Mul", ["x", "four"], ["k"]),
+        node("Cast", ["k"], ["whole"], to=TensorProto.INT64),
+        node("Div", ["whole", "three"], ["third"]),  # towards zero
+        node("Cast", ["third"], ["thirdf"], to=TensorProto.FLOAT),
+        node("Add", ["h", "thirdf"], ["p"]),
+        node("Split", ["p", "lengths"], ["first", "last"], axis=1),
+        node("Concat", ["last", "first"], ["y"], axis=1),
+    ]
+
+
+def test_conditions_and_integers_give_what_onnx_runtime_gives(tmp_path: Path) -> None:
+    numbers = {"zero": 0.0, "one": 1.0, "minus": -1.0, "half": 0.5, "four": 4.0}
+    weights = {name: np.array(value, FLOATS) for name, value in numbers.items()}
+    weights |= {"three": np.array(3, INTS), "lengths": np.array([2, 4], INTS)}
+    specs = (tensor("x", "N", 6),), (tensor("y", "N", 6),)
+    path = save_net(tmp_path / "net.onnx", conditions(), *specs, weights)
+    x = np.random.default_rng(3).normal(size=(40, 6)).astype(FLOATS)
+    x[0, 0] = 0.5
+    compare(record_of(path, *specs), {"x": x}, 2e-6)
+
+
+def test_every_operator_is_compared_with_onnx_runtime() -> None:
+    compared = {case[0] for case in CASES} | {node.op_type for node in conditions()}
+    compared |= {"Attention", "GroupNormalization"}  # of later opsets, below
+    assert set(LAYERS) - compared == {"ConstantOfShape", "Range"}  # never run on a device: the test of shapes
+
+
+def test_operators_of_later_opsets_give_what_onnx_runtime_gives(tmp_path: Path) -> None:
+    specs = (tensor("x", 2, 6, 8, 4),), (tensor("y", 2, 6, 8, 4),)
+    nodes = [
+        helper.make_node("GroupNormalization", ["x", "scale", "bias"], ["n"], num_groups=3, epsilon=1e-3),
+        helper.make_node("Attention", ["n", "x", "n"], ["y"], scale=0.4),
+    ]
+    weights = {"scale": np.linspace(0.5, 2, 6, dtype=FLOATS), "bias": np.linspace(-1, 1, 6, dtype=FLOATS)}
+    path = save_net(tmp_path / "net.onnx", [helper.make_node("Identity", ["x"], ["y"])], *specs, weights)
+    model = onnx.load(path)
+    model.opset_import[0].version = 23
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    path.write_bytes(model.SerializeToString())
+    compare(record_of(path, *specs), {"x": np.random.default_rng(3).normal(size=X4).astype(FLOATS)}, 2e-6)
+
+
 def test_shapes_are_worked_out_before_anything_runs(tmp_path: Path) -> None:
     node = helper.make_node
     nodes = [
@@ -188,8 +253,6 @@ def test_what_is_not_known_is_refused_by_name(node: Any, told: str, tmp_path: Pa
 
 
 def test_a_graph_of_an_unknown_opset_is_refused(tmp_path: Path) -> None:
-    import onnx
-
     specs = (tensor("x", "N"),), (tensor("y", "N"),)
     path = save_net(tmp_path / "net.onnx", [helper.make_node("Relu", ["x"], ["y"])], *specs)
     model = onnx.load(path)
