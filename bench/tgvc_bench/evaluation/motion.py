@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 
 from tgvc.bitstream.container import Reader
@@ -20,6 +21,9 @@ from tgvc_kernels import ops
 WINDOW = 16  # frames over which points are followed before they start anew
 _PITCH = 16  # px between the points
 _ROUND_TRIP = 1.0  # px by which a step there and back may miss
+# Grain of a generator may stand still while the scene moves; without smoothing it is what the flow follows. On two
+# clips the grain of `latent` adds 3.4 and 8.1 px to the error at 0 px of smoothing, 0.2 and 0.1 at 2, 0.1 and 0.0 at 3.
+_SMOOTHING = 2.0
 _LEAST_GRADIENT = 2.0  # grey levels per px, mean around a point: in flat places no motion is to be seen
 
 
@@ -32,6 +36,7 @@ class SourceTracks:
 
     def __init__(self, lumas: Sequence[Plane]) -> None:
         self.windows: list[tuple[int, int, Paths]] = []
+        lumas = _smooth(lumas)
         for first in range(0, len(lumas) - 1, WINDOW):
             frames = lumas[first : first + WINDOW + 1]
             starts = _textured_points(frames[0])
@@ -45,7 +50,7 @@ class SourceTracks:
 
         Source: own; asked for by the reviewers of guided codecs, reported by none.
         """
-        total, count = 0.0, 0
+        total, count, lumas = 0.0, 0, _smooth(lumas)
         for first, length, paths in self.windows:
             xy = follow(lumas[first : first + length], paths.xy[:, 0])
             away = np.linalg.norm(xy - paths.xy, axis=-1)[:, 1:][paths.visible[:, 1:]]
@@ -67,6 +72,10 @@ def follow(lumas: Sequence[Plane], starts: FloatArray) -> FloatArray:
         at = np.asarray(at + ops.sample_field(flow, np.ascontiguousarray(at)), np.float32)
         xy[:, frame] = at
     return xy
+
+
+def _smooth(lumas: Sequence[Plane]) -> list[Plane]:
+    return [np.asarray(cv2.GaussianBlur(luma, (0, 0), _SMOOTHING), np.uint8) for luma in lumas]
 
 
 def _follow_surely(lumas: Sequence[Plane], starts: FloatArray) -> Paths:

@@ -12,7 +12,7 @@ from tgvc_bench.hull import compare
 from tgvc_bench.verdict import SIX, summarise
 
 BEGIN, END = "<!-- tgvc eval: begin -->", "<!-- tgvc eval: end -->"
-_DIGITS = {"dB": 2, "px": 3, "grey levels": 2}
+_DIGITS = {"psnr_y": 2, "vmaf": 1, "vmaf_neg": 1, "tof": 3, "track_error": 2, "flicker": 2}
 _README_METRICS = ("psnr_y", "ms_ssim", "vmaf")
 _README_SAVED = ("psnr_y", "ms_ssim", "vmaf")
 
@@ -106,9 +106,9 @@ def _mean_table(record: Record, rate: float) -> Iterator[str]:
         if not entries:
             continue
         cells = [f"{len(entries)} of {len(record['clips'])}", f"{_mean([e['bpp'] for e in entries]):.5f}"]
-        for key, metric in metrics.items():
+        for key in metrics:
             values = [e["scores"][key] for e in entries if key in e["scores"]]
-            cells.append(f"{_mean(values):.{_DIGITS.get(metric['unit'], 4)}f}" if values else "–")
+            cells.append(f"{_mean(values):.{_DIGITS.get(key, 4)}f}" if values else "–")
         yield f"| {facts['title']} | " + " | ".join(cells) + " |"
 
 
