@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import tgvc
+from interpolation_samples import KnownNetworks
 from network_samples import tiny_bundle
 from session_samples import FRAMES, ONE_THREAD, PATIENCE_S, gated, make_stream, same, until
 from tgvc import DecodeSession
@@ -25,8 +26,11 @@ from tgvc.errors import (
     SessionFullError,
     TruncatedError,
 )
+from tgvc.models.clip_text import tokenise_prompts
+from tgvc.session import session as room
 from tgvc.session.feed import LIMIT_BYTES
 from tgvc.session.stats import percentiles
+from tgvc.synthesis.interpolation.generator import InterpolationGenerator, InterpolationOptions
 from tgvc.video.reader import TimedPicture
 
 
@@ -62,6 +66,29 @@ def test_networks_give_the_frames_of_the_decoder(streams: list[bytes], tmp_path:
         for request, data in zip(requests, streams, strict=True):
             assert same(request.result(PATIENCE_S), list(decoder.frames(io.BytesIO(data))))
         assert session.stats.done == 3
+
+
+def test_the_published_generator_gives_the_frames_of_the_decoder(
+    monkeypatch: pytest.MonkeyPatch, streams: list[bytes]
+) -> None:
+    class KnownDecoder(Decoder):
+        """With networks whose answers are known, and noise of each stream in what they take for signal."""
+
+        def __init__(self, config: DecoderConfig) -> None:
+            options = InterpolationOptions(steps=3, scale=2.0, rescale=0.5)
+            self.config, self._networks = config, None
+            nets, prompts = KnownNetworks(blur=0.5), tokenise_prompts(["", ""])
+            self._generator = InterpolationGenerator(nets, options, prompts, {})
+
+    monkeypatch.setattr(room, "Decoder", KnownDecoder)
+    with DecodeSession(ONE_THREAD, workers=3, streams=3) as session:
+        requests = [session.submit(io.BytesIO(streams[n % 3])) for n in range(6)]
+        found = [request.result(PATIENCE_S) for request in requests]
+    for n, data in enumerate(streams):
+        alone = list(KnownDecoder(ONE_THREAD).frames(io.BytesIO(data)))
+        assert same(found[n], alone)
+        assert same(found[n + 3], alone)
+    assert not same(found[0], found[1])
 
 
 def test_a_range_is_that_of_the_decoder(streams: list[bytes]) -> None:
