@@ -59,7 +59,10 @@ def _folder_options(command: _Command) -> _Command:
     return command
 
 
-@click.group()
+@click.group(
+    epilog="\b\nExamples:\n  tgvc batch encode clips/ -o streams/ --jobs 4\n"
+    "  tgvc batch decode streams/ -o videos/\n  tgvc batch eval clips/ -o eval/"
+)
 def batch() -> None:
     """Encode, decode or evaluate all files of a folder.
 
