@@ -79,7 +79,7 @@ class Engine:
         self.library, self.policy, self.random = library, policy, random.Random(seed)
         self.faults: list[str] = []
         self.log: list[tuple[str, int, int]] = []  # what, thread, stream
-        self.allocations = 0
+        self.allocations = 0  # on the GPU
         self.lock = threading.RLock()
         self.streams: dict[int, LazyStream] = {}
         self.blocks: list[Block] = []
@@ -96,7 +96,7 @@ class Engine:
             at = bisect.bisect(self._addresses, block.address)
             self._addresses.insert(at, block.address)
             self.blocks.insert(at, block)
-            self.allocations += 1
+            self.allocations += stream is not None
         return block
 
     def block_at(self, address: int) -> Block:

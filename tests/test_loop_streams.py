@@ -19,6 +19,7 @@ from test_interpolation import PROMPTS, moving
 from tgvc.backends.base import load_backend
 from tgvc.backends.spec import NetRecord
 from tgvc.devices.cuda import CudaDevice, CudaStream
+from tgvc.diffusion.solvers import Plan
 from tgvc.models.contract import interpolation_contract
 from tgvc.models.nets import Networks
 from tgvc.overlap import StageClock
@@ -317,6 +318,31 @@ def test_published_frames_are_those_of_the_host_whatever_order_streams_work_in(
     assert place.engine.faults == []
     assert same(found, paint(KnownNetworks(**options), group, **changes))
     assert len(place.tell("capture")) == 1
+
+
+@pytest.mark.usefixtures("_colours_of_the_kernel")
+def test_steps_with_one_run_and_with_two_have_graphs_of_their_own(make_place: MakePlace) -> None:
+    place, group = make_place("random", 6), make_group((5, 20))
+    plan = Plan(solver="dpmpp-2m", cfg_start=0.25, cfg_stop=0.75)
+    options = {"eta": 0.0, "plan": plan, "steps": 6}
+    assert same(
+        paint(FarNetworks(place, blur=0.6), group, place.device, **options),
+        paint(KnownNetworks(blur=0.6), group, **options),
+    )
+    assert place.engine.faults == []
+    assert len(place.tell("capture")) == 2
+
+
+def test_memory_of_many_sizes_is_let_go(make_place: MakePlace) -> None:
+    place = make_place()
+    options = InterpolationOptions(steps=2, scale=1.0)
+    generator = InterpolationGenerator(FarNetworks(place), options, PROMPTS, {}, place.device)
+    for n in (1, 2, 3, 4, 5, 1):
+        keys = [smooth_picture(k, 64 * n, 64) for k in (0, 4)]
+        group = DecodedGroup(0, 1, keys, [(still_motion("H"), 5)], 0.4)
+        assert len(list(generator.render_group(group, StageClock()))) == 5
+    assert len(place.tell("capture")) == 6  # the first size was gone when it came again
+    assert place.engine.faults == []
 
 
 @pytest.mark.usefixtures("_colours_of_the_kernel")

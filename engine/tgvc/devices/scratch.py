@@ -5,6 +5,7 @@ Networks and recorded graphs remember addresses, so that what they read and writ
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,13 +14,15 @@ import numpy.typing as npt
 
 from tgvc.devices.base import Array, Device, Stream
 
+_MOST = 64  # arrays that are kept: a decoder that meets many sizes lets go of the oldest
+
 
 class Scratch:
     """Arrays of one stream, kept until this goes; on the host, where nothing remembers addresses, always new ones."""
 
     def __init__(self, device: Device, stream: Stream) -> None:
         self.device, self.stream = device, stream
-        self._arrays: dict[tuple[Any, ...], Array] = {}
+        self._arrays: OrderedDict[tuple[Any, ...], Array] = OrderedDict()
         self._kept: dict[str, tuple[npt.NDArray[Any], Array]] = {}
 
     def take(self, name: str, shape: Sequence[int], dtype: npt.DTypeLike) -> Array:
@@ -29,6 +32,9 @@ class Scratch:
         key = (name, tuple(shape), np.dtype(dtype).name)
         if key not in self._arrays:
             self._arrays[key] = self.device.empty(shape, dtype, self.stream)
+            if len(self._arrays) > _MOST:  # given back in the order of the stream, which may still use it
+                self._arrays.popitem(last=False)
+        self._arrays.move_to_end(key)
         return self._arrays[key]
 
     def bring(self, name: str, array: npt.NDArray[Any], dtype: npt.DTypeLike | None = None) -> Array:

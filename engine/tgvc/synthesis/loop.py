@@ -22,6 +22,7 @@ from tgvc.models.queued import QueuedNet
 from tgvc.types import OnProgress
 from tgvc_kernels.step import Factors, Held, NoiseCounter, Pull
 
+_MOST_SHAPES = 4  # that memory and graphs are kept for
 Outside = Callable[[int], tuple[Array, float]]
 """``outside(i)``: latents (C, n, h, w) of frames outside of the run for step ``i``, and what they are multiplied by."""
 
@@ -96,6 +97,7 @@ class _Memory:
     x: Array
     v: Array
     nothing: Array
+    given: Mapping[str, Array] = field(default_factory=dict)
     warm: set[int] = field(default_factory=set)
     graphs: dict[int, Graph] = field(default_factory=dict)
 
@@ -125,6 +127,10 @@ class Loop:
             device.apply(fill_zeros, behind, stream=stream)
             for slot, latents in task.known.items():
                 device.copy(behind[:, :, slot], latents, stream)
+        if any(array is not memory.given.get(name) for name, array in given.items()):
+            memory.warm.clear()
+            memory.graphs.clear()  # they read what was given when they were recorded
+        memory.given = given
         calls = self._calls(task, memory, runs)
         memory.table.fill(calls, stream)
         memory.table.choose(0, stream)
@@ -160,6 +166,9 @@ class Loop:
         shape, behind = task.start.shape, 0 if task.known is None else len(task.start)
         key = (*shape, behind, runs, len(task.steps), *((n, a.shape) for n, a in task.given.items()))
         if key not in self._memory:
+            while len(self._memory) >= _MOST_SHAPES:
+                stream.synchronize()  # a graph has to be over before it goes
+                del self._memory[next(iter(self._memory))]
             states = [device.empty(shape, np.float32, stream) for _ in range(2)]
             estimates = [device.empty(shape, np.float32, stream) for _ in range(2)]
             x = device.empty((runs, shape[0] + behind, *shape[1:]), self._net.dtype_of("x"), stream)
