@@ -28,7 +28,7 @@ from video_samples import info_of, smooth_picture
 
 FRAMES, SIZE = 9, (96, 64)
 RATE = ("--bpp", "0.3", "--effort", "0")  # so small a clip has no room for less
-COMMANDS = ("encode", "decode", "info", "view", "trim", "concat", "doctor", "batch", "fetch")
+COMMANDS = ("encode", "decode", "info", "view", "trim", "concat", "doctor", "batch", "engines", "fetch")
 
 
 def run(*arguments: object) -> Result:
