@@ -1,6 +1,7 @@
 """What a machine can do at most, measured in the same run: one large product of matrices, one large copy.
 
-On a CPU a process of its own computes both, because the number of threads of a BLAS is settled when it is loaded.
+On a CPU a process of its own computes both, because the number of threads of a BLAS is settled when it is loaded. There
+seconds of the processor count, divided by the threads, so that a busy machine has the ceilings of an idle one.
 Random numbers, never zeros: those can run faster.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -73,22 +76,28 @@ def _compute_host(side: int, copied: int, threads: int) -> dict[str, Any]:
         def copy() -> None:
             list(pool.map(lambda part: np.copyto(part[1], part[0]), parts))
 
-        times = [time_runs(call, REPEATS + 1)[1:] for call in (lambda: np.matmul(a, b, out=product), copy)]
-    flop, library = 2 * side**3 / min(times[0]), "NumPy"
+        spent = [_busy_seconds(call, threads) for call in (lambda: np.matmul(a, b, out=product), copy)]
+    flop, library = 2 * side**3 / spent[0], "NumPy"
     if find_spec("torch") is not None:  # another BLAS, which may be twice as fast
         import torch
 
         torch.set_num_threads(threads)
         left, right, out = (torch.from_numpy(each) for each in (a, b, product))
-        again = time_runs(lambda: torch.matmul(left, right, out=out), REPEATS + 1)[1:]
-        flop, library = max((flop, library), (2 * side**3 / min(again), f"torch {torch.__version__}"))
+        again = _busy_seconds(lambda: torch.matmul(left, right, out=out), threads)
+        flop, library = max((flop, library), (2 * side**3 / again, f"torch {torch.__version__}"))
     return {
         "flop_per_s": flop,
-        "bytes_per_s": 2 * source.nbytes / min(times[1]),
+        "bytes_per_s": 2 * source.nbytes / spent[1],
         "precision": "float32",
         "how": f"{threads} threads: {side}^3 product by {library}, copy of {source.nbytes} bytes by NumPy, "
-        f"best of {REPEATS}",
+        f"best of {REPEATS} by seconds of the processor",
     }
+
+
+def _busy_seconds(call: Callable[[], object], threads: int) -> float:
+    """The least of several runs, in seconds of the processor per thread: what others do meanwhile is no part of it."""
+    call()
+    return min(time_runs(call, REPEATS, time.process_time)) / threads
 
 
 def measure_torch(

@@ -16,7 +16,7 @@ from tgvc.errors import ConfigError
 from tgvc_bench.records import read_record, write_record
 
 FORMAT = "tgvc-bench 1"
-KINDS = ("kernels", "decode", "encode", "networks", "gpu")
+KINDS = ("kernels", "decode", "encode", "gpu")
 SINGLE_STREAM, OFFLINE, COLD_START, MICRO = "single stream", "offline", "cold start", "micro"
 SCENARIOS = (SINGLE_STREAM, OFFLINE, COLD_START, MICRO)  # never mixed in one row
 _NUMBER, _TEXT, _FLAG = "a number", "a text", "true or false"
