@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import closing
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ import tgvc
 from human_samples import bright_pictures, save_pictures, tiny_human
 from tgvc import generators
 from tgvc.backends.base import load_backend
-from tgvc.bitstream.affine import AffineReader
-from tgvc.bitstream.container import Reader
+from tgvc.bitstream.affine import AffineReader, encode_affine, quantise_states
+from tgvc.bitstream.container import Group, Header, Reader, Writer
+from tgvc.bitstream.pictures import find_codec
 from tgvc.cli.commands import commands
 from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import decode_group
@@ -303,3 +305,95 @@ def test_key_pictures_are_known_once(bundle):
     assert not any(array.flags.writeable for array in known.tensors.values())
     luma = picture_planes(smooth_picture(0, 64, 64))[0]
     assert known.tensors["picture"].shape == (1, 6, luma.shape[0] // 2, luma.shape[1] // 2)
+
+
+# ---- through a pipe
+
+
+class Pipe(io.RawIOBase):
+    """A stream that cannot seek, gives what is asked for, and counts it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self.given = data, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._data[self.given : self.given + size]
+        self.given += len(piece)
+        return piece
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("human") / "wide"
+    tiny_human(folder, channels=8)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def piped(wide: str):
+    """A stream whose states take more than its key pictures, and its frames."""
+    pictures, nets = bright_pictures(FRAMES), networks(wide)
+    states = nets.states(pictures)
+    states[:, 1:] = np.random.default_rng(0).normal(0, 1, (FRAMES, 15))  # which nothing is painted from
+    motions = [quantise_states([states[:25], states[25:]], step=n, decimation=d) for n, d in ((2, 1), (10, 3))]
+    key = find_codec(0).encode([pictures[0], pictures[25]], 60.0, 8)
+    target = io.BytesIO()
+    writer = Writer(target, Header(width=96, height=64, source_width=96, source_height=64, fps=Fraction(25), profile=4))
+    for motion in motions:
+        base = {"codec": 0, "key_width": 96, "key_height": 64, "kind": "affine", "pictures": key.payload}
+        writer.write(Group(frames=FRAMES, keys=(0, 25), motion=encode_affine(motion), **base))
+    writer.finish()
+    data = target.getvalue()
+    return data, frames_of(data, generator="human", bundle=wide)
+
+
+@pytest.mark.parametrize("generator", [None, "human"])
+def test_frames_are_shown_while_their_group_is_still_coming(piped, wide, generator, monkeypatch):
+    data, expected = piped
+    monkeypatch.setitem(generators.BUNDLES, "human", wide)
+    fields = {"generator": generator, "bundle": wide} if generator else {}
+    pipe, given = Pipe(data), []
+    with closing(tgvc.decode_frames(pipe, **fields)) as frames:
+        for shown, wanted in zip(frames, expected, strict=True):
+            assert np.array_equal(shown.picture, wanted)
+            given.append(pipe.given)
+    first, second = (len(group.motion) for group in Reader(io.BytesIO(data)))
+    assert first > 700
+    assert given[0] < len(data) - first - second + 60  # the first frame waits for its key pictures and its own state
+    assert np.diff(given[:FRAMES]).max() < 60  # bytes: every other for its own state alone, 16 numbers of 13 bits
+    assert given[-1] == len(data)
+
+
+def test_damage_in_a_pipe_is_told_before_the_next_group(piped, wide):
+    data, expected = piped
+    hurt = bytearray(data)
+    hurt[-60] ^= 1  # in the states of the second group, or in what follows them
+    shown = []
+
+    def show() -> None:
+        shown.extend(frame.picture for frame in tgvc.decode_frames(Pipe(bytes(hurt)), generator="human", bundle=wide))
+
+    with pytest.raises(BitstreamError):
+        show()
+    assert len(shown) >= FRAMES
+    assert all(np.array_equal(a, b) for a, b in zip(shown[:FRAMES], expected, strict=False))
+
+
+@pytest.mark.parametrize("size", [300, 500, 703, 801])
+def test_a_pipe_that_breaks_off_shows_what_came_and_says_so(piped, wide, size):
+    data, expected = piped
+    shown: list[np.ndarray] = []
+
+    def show() -> None:
+        shown.extend(f.picture for f in tgvc.decode_frames(Pipe(data[:size]), generator="human", bundle=wide))
+
+    with pytest.raises(BitstreamError):
+        show()
+    assert len(shown) > 0
+    assert all(np.array_equal(a, b) for a, b in zip(shown, expected, strict=False))

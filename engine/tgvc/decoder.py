@@ -12,6 +12,7 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any
 
+from tgvc.bitstream.arriving import open_reader
 from tgvc.bitstream.container import Group, Header, Reader
 from tgvc.bitstream.pictures import find_codec, resize_picture
 from tgvc.bitstream.segments import read_tracks
@@ -98,7 +99,7 @@ class Decoder:
         began, clock = time.perf_counter(), StageClock()
         report = DecodeReport(**self._generator.facts)
         with open_input(source) as stream:
-            reader = Reader(stream)
+            reader = open_reader(stream)
             info = video_info(reader.header)
             report.width, report.height, report.fps = info.width, info.height, float(info.fps)
             size = (info.source_width, info.source_height) if self.config.restore_size else None
@@ -121,7 +122,7 @@ class Decoder:
 
     def frames(self, source: Any) -> Iterator[TimedPicture]:
         """The shown frames of a stream with their times, one by one, as they are decoded."""
-        with open_input(source) as stream, closing(self._show(Reader(stream), StageClock())) as frames:
+        with open_input(source) as stream, closing(self._show(open_reader(stream), StageClock())) as frames:
             yield from frames
 
     def _show(
@@ -129,10 +130,8 @@ class Decoder:
     ) -> Generator[TimedPicture]:
         """Frames inside the asked range: groups are read ahead and painted."""
         parsing = self.read_groups(reader, clock)
-        if self.config.generator not in (
-            None,
-            "warp",
-        ):  # which takes no longer than parsing, and would only hold two groups more
+        # warp takes no longer than parsing and would only hold two groups more; human shows groups that still come
+        if self.config.generator not in (None, "warp", "human"):
             parsing = run_ahead(parsing, may_wait=True)
         with closing(parsing) as parsed:
             for timed in parsed:

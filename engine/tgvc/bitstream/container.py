@@ -37,14 +37,17 @@ class GroupEntry:
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
+    """One chunk: ``tag``, ``offset`` of that and ``start`` of the ``payload`` in the stream."""
+
     tag: int
-    offset: int  # of the tag
-    start: int  # of the payload
+    offset: int
+    start: int
     payload: bytes
 
     @property
     def section(self) -> str:
+        """Its name in messages."""
         return _NAMES.get(self.tag, f"chunk {self.tag:#04x}")
 
 
@@ -157,7 +160,7 @@ class Reader:
             raise BitstreamError(f"group, byte {chunk.offset}: shows {group.shown} frames, the index says otherwise")
         return group
 
-    def _chunks(self) -> Iterator[_Chunk]:
+    def _chunks(self) -> Iterator[Chunk]:
         """All chunks from here on; the index has to be the last."""
         some = self.position > self.header_bytes
         while (chunk := self._next_chunk()) is not None:
@@ -170,15 +173,18 @@ class Reader:
         if not some:
             raise TruncatedError(f"group, byte {self.position}: the stream ends before its first group")
 
-    def _next_chunk(self) -> _Chunk | None:
+    def _next_chunk(self) -> Chunk | None:
         """The next chunk, its checksum verified; None at the end of the stream."""
         offset = self.position
         if (head := self._chunk_head()) is None:
             return None
-        tag, length, raw = head
-        start = self.position
-        body = self._take(length + CRC_BYTES)
-        chunk = _Chunk(tag, offset, start, body[:length])
+        return self._read_chunk(offset, *head)
+
+    def _read_chunk(self, offset: int, tag: int, length: int, raw: bytes, begun: bytes = b"") -> Chunk:
+        """The rest of a chunk whose tag and length are ``raw``; ``begun``: what has been read of its payload."""
+        start = self.position - len(begun)
+        body = begun + self._take(length + CRC_BYTES - len(begun))
+        chunk = Chunk(tag, offset, start, body[:length])
         if len(body) < length + CRC_BYTES:
             raise TruncatedError(f"{chunk.section}, byte {self.position}: the stream ends inside the chunk")
         if zlib.crc32(body[:length], zlib.crc32(raw)) != int.from_bytes(body[length:], "little"):
@@ -237,7 +243,7 @@ class Reader:
             raise TruncatedError(f"group, byte {self.header_bytes}: the stream has no group")
         return entries
 
-    def _peek_group(self) -> _Chunk | None:
+    def _peek_group(self) -> Chunk | None:
         """The next group, or None at the index, whatever its state, or at the end of the stream."""
         while True:
             here = self.position
@@ -309,7 +315,7 @@ def _pack_meta(meta: Mapping[str, str]) -> bytes:
     return out
 
 
-def _parse_meta(chunk: _Chunk) -> dict[str, str]:
+def _parse_meta(chunk: Chunk) -> dict[str, str]:
     reader, out = FieldReader(chunk.payload, "meta", chunk.start), {}
     try:
         for _ in range(reader.varint("entries", 0, MAX_META_BYTES)):

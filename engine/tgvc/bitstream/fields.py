@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from tgvc.errors import BitstreamError, TruncatedError
 
 VARINT_LIMIT = (1 << 32) - 1
@@ -17,6 +19,22 @@ def varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+class Rest:
+    """What is left from a place on of data that may still be coming; see `tgvc.bitstream.arriving`."""
+
+    def __init__(self, whole: Any, start: int) -> None:
+        self._whole, self._start = whole, start
+
+    def __len__(self) -> int:
+        return len(self._whole) - self._start
+
+    def __getitem__(self, where: Any) -> Any:
+        if isinstance(where, slice):
+            first, stop, _ = where.indices(len(self))
+            return self._whole[self._start + first : self._start + stop]
+        return self._whole[self._start + where]
 
 
 class FieldReader:
@@ -62,6 +80,11 @@ class FieldReader:
     def rest(self) -> bytes:
         """All bytes that are left."""
         return self.take("rest", len(self._data) - self._at)
+
+    def lazy_rest(self) -> bytes:
+        """All bytes that are left; of data that is still coming, something that waits for those that are looked at."""
+        data: object = self._data
+        return self.rest() if isinstance(data, bytes) else cast("bytes", Rest(data, self._at))
 
     @property
     def left(self) -> int:

@@ -22,6 +22,7 @@ TEXTURE_FRAMES = 32  # that one level of texture stands for
 MAX_MOTION = 1 << 20  # bytes: bounds the seconds that a hostile payload can take
 MAX_STEP = (1 << 31) - 1  # longest time from one frame to the next, microseconds: 35 minutes
 _TEXTURE, _HIDDEN, _TIMES, _MOTION, _FINE, _OPEN, _AFFINE = (1 << i for i in range(7))
+AFFINE_FLAG = _AFFINE
 MotionKind: TypeAlias = Literal["tracks", "affine"]  # see `tgvc.bitstream.tracks` and `tgvc.bitstream.affine`
 
 
@@ -143,7 +144,7 @@ def parse_group(data: bytes, fps: Fraction, offset: int) -> Group:
     if kind == "affine":
         if not 1 <= reader.left <= MAX_MOTION:
             raise reader.error(f"motion: {reader.left} bytes, expected 1..{MAX_MOTION}")
-        motion = reader.rest()
+        motion = reader.lazy_rest()
     return Group(
         frames=frames,
         keys=keys,

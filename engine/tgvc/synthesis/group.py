@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.overlap import StageClock
 from tgvc.synthesis.densify import Spread
+from tgvc.synthesis.states import StateRun
 from tgvc.synthesis.warp import WarpGenerator
 from tgvc.types import FloatArray, Motion, OnProgress, Picture
 
@@ -24,8 +25,8 @@ class DecodedGroup:
     (3H/2, W). ``motions``: motion and length (frames, both keys included) of the segments between them. ``fine``:
     fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`. ``matrix``: colour matrix code of
     ISO/IEC 23091-2. ``texture`` float32 (frames,): energy of the source's finest octave, squared grey levels; None
-    where the stream does not say. ``states``: of a group of kind "affine", for every key picture float32 (frames that
-    it serves, 2C), the states of these; there are no ``motions`` then.
+    where the stream does not say. ``states``: of a group of kind "affine", for every key picture the states of the
+    frames that it serves; there are no ``motions`` then.
     """
 
     number: int
@@ -35,7 +36,7 @@ class DecodedGroup:
     fine: float
     matrix: int = DEFAULT_MATRIX
     texture: FloatArray | None = None
-    states: tuple[FloatArray, ...] | None = None
+    states: tuple[StateRun, ...] | None = None
 
     @property
     def open(self) -> bool:

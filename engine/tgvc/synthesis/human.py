@@ -62,9 +62,11 @@ class HumanGroups:
                 continue
             with clock.measure("key"):
                 known = nets.know(key)
+            source = None
             for state in states:
+                source = state if source is None else source
                 with clock.measure("render"):
-                    (painted,) = nets.paint(known, states[0], state[None])
+                    (painted,) = nets.paint(known, source, state[None])
                 yield painted
 
 

@@ -2,20 +2,75 @@
 
 from __future__ import annotations
 
-from tgvc.bitstream.affine import restore_states
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tgvc.bitstream.affine import AffineReader, restore_states, step_size
 from tgvc.bitstream.group import Group
 from tgvc.bitstream.segments import read_states
 from tgvc.types import FloatArray
 
+_Doubles: TypeAlias = npt.NDArray[np.float64]
 
-def read_runs(group: Group) -> tuple[FloatArray, ...]:
-    """States of all frames of a group of kind "affine": for every key picture float32 (frames that it serves, 2C).
+
+class StateRun(Protocol):
+    """States of the frames that one key picture serves, float32 (2C,) each, its own first."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[FloatArray]: ...
+
+
+def read_runs(group: Group) -> tuple[StateRun, ...]:
+    """States of all frames of a group of kind "affine", by key picture: arrays float32 (frames that it serves, 2C).
+
+    Of a group that is still coming through a pipe they are read while they are iterated, once and in order.
 
     Raises:
-        BitstreamError: damaged motion.
+        BitstreamError: damaged motion; of a group that is still coming, while it is iterated.
     """
-    motion, lengths = read_states(group), group.segment_lengths
+    lengths = group.segment_lengths
+    payload: object = group.motion
+    if not isinstance(payload, bytes):
+        reader = AffineReader(group.motion, lengths)
+        coming = iter(reader)
+        return tuple(_ComingRun(reader, coming, frames) for frames in lengths)
+    motion = read_states(group)
     return tuple(
         restore_states(levels, frames, step=motion.step, decimation=motion.decimation)
         for levels, frames in zip(motion.levels, lengths, strict=True)
     )
+
+
+class _ComingRun:
+    """The states of one key picture, out of those of the whole group as they come."""
+
+    def __init__(self, reader: AffineReader, coming: Iterator[tuple[int, int, list[int]]], frames: int) -> None:
+        self._reader, self._coming, self._frames = reader, coming, frames
+
+    def __len__(self) -> int:
+        return self._frames
+
+    def __iter__(self) -> Iterator[FloatArray]:
+        size, width = step_size(self._reader.step), 2 * self._reader.channels
+        if self._frames == 1:
+            yield np.zeros(width, np.float32)
+            return
+        place, last = -1, np.zeros(width)
+        while place < self._frames - 1:
+            _, frame, levels = next(self._coming)
+            state = np.asarray(levels, np.float64) * size
+            yield from _between(last, state, place, frame)
+            place, last = frame, state
+
+
+def _between(last: _Doubles, state: _Doubles, place: int, frame: int) -> Sequence[FloatArray]:
+    """States of the frames after ``place`` up to ``frame``, on the line that `restore_states` draws."""
+    if place < 0:
+        return [np.asarray(state, np.float32)]
+    frames = np.arange(place + 1, frame + 1)
+    columns = [np.interp(frames, [place, frame], ends) for ends in zip(last, state, strict=True)]
+    return list(np.asarray(np.stack(columns, axis=1), np.float32))
