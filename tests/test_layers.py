@@ -34,9 +34,9 @@ LAYERS = (
     ("generators",),
     ("encoder", "decoder"),
     ("session",),
-    ("api", "view", "demo", "batch"),
+    ("api", "view", "demo"),
     ("",),  # the package itself: its public names
-    ("doctor",),
+    ("doctor", "batch"),
     ("cli",),
     ("__main__",),
 )
