@@ -347,12 +347,16 @@ def test_goals_are_judged_and_what_was_not_run_is_marked(tmp_path: Path) -> None
         latency = dict.fromkeys(("min_s", "p50_s", "p90_s", "p99_s", "mean_s"), seconds) | {"runs": 30}
         record["rows"].append(base | {"backend": f"{way}, torch 2", "batch": batch, "latency": latency})
     save_record(tmp_path / "gpu_unet.json", record)
+    faulty = start_record("gpu") | {"faults": {"nano-tensorrt-rtx": "BackendError: no kernel for sm_90 | 9.0"}}
+    save_record(tmp_path / "gpu_nano.json", faulty)
     lines = {line.split(" | ")[0]: line for line in table_lines(tmp_path)}
     best = lines["| UNet forward, 16x40x64, batch 1, best"]
     assert best.endswith("| <= 30 ms | 28 ms | torch.compile in a CUDA graph, torch 2, float16, H100 | met |")
     assert "| 100 ms | torch eager, torch 2, float16, H100 |  |" in lines["| - UNet, torch eager"]
     assert lines["| UNet forward, batch 2, best"].endswith("| not met |")
     assert NOT_RUN in lines["| - UNet, torch eager in a CUDA graph"]
+    rtx = lines["| TensorRT-RTX, one group of the nano bundle"]
+    assert "| not run: BackendError: no kernel for sm_90 / 9.0 |" in rtx
 
 
 def test_the_table_of_the_docs_is_that_of_the_committed_records(tmp_path: Path) -> None:

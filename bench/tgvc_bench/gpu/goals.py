@@ -34,6 +34,7 @@ class Goal:
     wanted: Callable[[Row], bool]
     value: Callable[[Row], float]
     format: Callable[[float], str] = format_seconds
+    part: str = ""  # the slice whose fault is told where there is no row
 
 
 def _named(name: str, **fields: Any) -> Callable[[Row], bool]:
@@ -87,7 +88,7 @@ GOALS = (
     Goal("nano bundle, best number of groups at once", "", None, "nano", _named("nano bundle"), _frames, _rate),
     Goal(
         "TensorRT-RTX, one group of the nano bundle", "runs", None, "nano",
-        lambda row: row["backend"].startswith(_RTX), _frames, _rate,
+        lambda row: row["backend"].startswith(_RTX), _frames, _rate, f"nano-{_RTX}",
     ),
 )  # fmt: skip
 
@@ -110,7 +111,8 @@ def table_lines(folder: Path) -> Iterator[str]:
 def cells_of(goal: Goal, rows: Sequence[Row], record: Mapping[str, Any]) -> list[str]:
     """What, goal, found, by what and where, verdict."""
     if not rows:
-        return [goal.what, goal.goal, NOT_RUN, "", ""]
+        fault = str(record.get("faults", {}).get(goal.part, "")).replace("|", "/")
+        return [goal.what, goal.goal, f"{NOT_RUN}: {fault}" if fault else NOT_RUN, "", ""]
     fastest = max if goal.value is _frames else min
     best = fastest(rows, key=goal.value)
     machine = record["runs"][best["run"]]["machine"]
