@@ -25,6 +25,7 @@ from tgvc.errors import (
     SessionError,
     SessionFullError,
     TruncatedError,
+    VideoError,
 )
 from tgvc.models.clip_text import tokenise_prompts
 from tgvc.session import session as room
@@ -351,8 +352,15 @@ def test_a_file_is_written_as_the_decoder_writes_it(streams: list[bytes], tmp_pa
         facts = ("frames", "width", "height", "fps", "generator", "bundle", "backend")
         assert [getattr(report, name) for name in facts] == [getattr(alone, name) for name in facts]
         assert "write" in report.stages
+        late = session.submit(io.BytesIO(streams[0]))
+        until(late.done)
+        assert late.write(tmp_path / "late.y4m").frames == FRAMES  # all was made before it began to be written
         with pytest.raises(ConfigError, match="no frame lies"):
             session.submit(io.BytesIO(streams[0]), start=1e6).write(tmp_path / "none.y4m")
+        broken = session.submit(io.BytesIO(streams[0]))
+        with pytest.raises(VideoError):
+            broken.write(tmp_path / "nowhere" / "clip.y4m")
+        assert broken.done()  # what cannot be written is not made
     assert not (tmp_path / "none.y4m").exists()
 
 

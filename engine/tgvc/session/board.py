@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -38,6 +39,7 @@ class Board:
         self._places, self._limit = places, waiting
         self._dropped: deque[Stream] = deque()  # whose handles nobody holds any more
         self._floor: dict[int, float] = {}  # by priority: what the stream that was chosen last had used
+        self._due = math.inf  # no deadline lies before this moment
         self._process = os.getpid()
         self._since = time.monotonic()
         self._ended: Counter[str] = Counter()
@@ -77,6 +79,7 @@ class Board:
             if self.closed:
                 raise SessionError("session: closed, expected an open one; make a new one")
             self.waiting.append(stream)
+            self._due = min(self._due, math.inf if stream.deadline is None else stream.deadline)
             self._admit()
 
     def take(self, stream: Stream, timeout: float | None) -> TimedPicture | None:
@@ -94,7 +97,7 @@ class Board:
     def poll(self, stream: Stream) -> TimedPicture | bool | None:
         """The same without waiting: False where there is nothing yet."""
         with self.lock:
-            self._expire(stream)
+            self.expire(stream)
             return self._taken(stream) if stream.frames or stream.ended else False
 
     def wait(self, stream: Stream, timeout: float | None, done: Callable[[], bool], lack: str) -> None:
@@ -212,11 +215,13 @@ class Board:
         while self._dropped:
             stream = self._dropped.popleft()
             self.end(stream, "cancelled", RequestCancelledError(f"request {stream.number}: nobody held it any more"))
-        for stream in [*self.waiting, *self.open]:
-            self._expire(stream)
         now = time.monotonic()
-        deadlines = [s.deadline - now for s in (*self.waiting, *self.open) if s.deadline is not None and not s.ended]
-        return max(min(deadlines, default=float("inf")), 0.001)
+        if now >= self._due:  # else there is no need to look at all that wait
+            for stream in [*self.waiting, *self.open]:
+                self.expire(stream)
+            streams = (*self.waiting, *self.open)
+            self._due = min((s.deadline for s in streams if s.deadline is not None and not s.ended), default=math.inf)
+        return max(self._due - now, 0.001)
 
     def _admit(self) -> None:
         """Open streams as long as there are places."""
@@ -246,7 +251,7 @@ class Board:
 
     def _wait(self, stream: Stream, until: float | None, lack: str) -> None:
         """Wait for something new of a stream, no longer than its deadline and ``until`` allow."""
-        self._expire(stream)
+        self.expire(stream)
         if stream.ended:
             return
         now = time.monotonic()
@@ -260,7 +265,8 @@ class Board:
             count = len(self.open)
             _log.warning("request %d waits for %d open ones, whose frames nobody takes", stream.number, count)
 
-    def _expire(self, stream: Stream) -> None:
+    def expire(self, stream: Stream) -> None:
+        """End a stream that is late."""
         if stream.late and not stream.ended:
             made = f"{stream.made} frames were made"
             fault = RequestTimeoutError(f"request {stream.number}: not done in timeout={stream.timeout:g} s, {made}")

@@ -100,21 +100,10 @@ class Request:
             VideoError: the target cannot be written.
             TgvcError: as `frame`; nothing is left of the target.
         """
-        info, config, report = self.info(), self._stream.decoder.config, DecodeReport()
-        report.width, report.height, report.fps = info.width, info.height, float(info.fps)
-        size = (info.source_width, info.source_height) if config.restore_size else None
-        with VideoWriter(target, info, size=size) as writer:
-            for shown in self:
-                with self._stream.clock.measure("write"):
-                    writer.write(shown.picture, shown.time)
-                report.frames += 1
-            if report.frames == 0:
-                raise ConfigError(f"start={config.start}, end={config.end}: no frame lies in this range")
-        for name, fact in self._stream.decoder.facts.items():
-            setattr(report, name, fact)
-        stats = self.stats
-        report.seconds, report.stages = stats.seconds, dict(stats.stages)
-        return report
+        try:
+            return self._write(target)
+        finally:
+            self.cancel()  # what could not be written is not made
 
     def cancel(self) -> bool:
         """End it now: its frames are let go of at once, its work ends with the step it is in. False if it had ended."""
@@ -168,6 +157,24 @@ class Request:
                         yield shown
             finally:
                 self.cancel()
+
+    def _write(self, target: Any) -> DecodeReport:
+        info, config, report = self.info(), self._stream.decoder.config, DecodeReport()
+        report.width, report.height, report.fps = info.width, info.height, float(info.fps)
+        size = (info.source_width, info.source_height) if config.restore_size else None
+        with VideoWriter(target, info, size=size) as writer:
+            for shown in self:
+                began = time.perf_counter()
+                writer.write(shown.picture, shown.time)
+                self._stream.clock.add("write", time.perf_counter() - began)
+                report.frames += 1
+            if report.frames == 0:
+                raise ConfigError(f"start={config.start}, end={config.end}: no frame lies in this range")
+        for name, fact in self._stream.decoder.facts.items():
+            setattr(report, name, fact)
+        stats = self.stats
+        report.seconds, report.stages = stats.seconds, dict(stats.stages)
+        return report
 
     @contextlib.contextmanager
     def _listening(self, tell: Callable[[], None]) -> Iterator[None]:

@@ -95,7 +95,7 @@ class Scheduler:
         if stream.ended:
             board.free(stream)
         elif isinstance(fault, StoppedError):
-            board.tidy()  # it is late
+            board.expire(stream)
         elif fault is not None:
             board.end(stream, "failed", fault)
         elif shown is not None:
