@@ -142,7 +142,7 @@ class Sweep:
         for point in entry["points"]:
             if "vmaf" not in point["scores"] and not is_dominated(point, entry["points"]):
                 width, height = map(int, point["size"].split("x"))
-                pictures = self.decode(codec, (width, height), point["q"])
+                pictures, _ = self.decode(codec, (width, height), point["q"])
                 scores = {**score(self._source(), pictures), **score_vmaf(self.clip.pictures, pictures)}
                 point["scores"] = {k: shorten(v) for k, v in scores.items()}
                 self._save()
@@ -175,7 +175,7 @@ class Sweep:
         """Record a point with the two fast scores."""
         name = f"{size[0]}x{size[1]}"
         cost = entry["trials"][name][f"{quality:g}"]
-        scores = score(self._source(), self.decode(codec, size, quality), FAST)
+        scores = score(self._source(), self.decode(codec, size, quality)[0], FAST)
         point = {"size": name, "q": quality, "bytes": cost, "bpp": shorten(self.clip.bpp(cost))}
         entry["points"].append({**point, "scores": {k: shorten(v) for k, v in scores.items()}})
         self._save()
@@ -192,11 +192,12 @@ class Sweep:
             self._save()
         return int(known[f"{quality:g}"])
 
-    def decode(self, codec: str, size: tuple[int, int], quality: float) -> list[Picture]:
-        """The pictures of an encode at the clip's size."""
-        encoder = encoders.ENCODERS[codec]
+    def decode(self, codec: str, size: tuple[int, int], quality: float) -> tuple[list[Picture], float]:
+        """The pictures of an encode at the clip's size, and the seconds that decoding and scaling took."""
         stream, _ = self._encode(codec, size, quality)
-        return scale(encoders.decode(encoder, stream, *size, len(self.clip.pictures)), *self.clip.size)
+        began = time.perf_counter()
+        pictures = encoders.decode(encoders.ENCODERS[codec], stream, *size, len(self.clip.pictures))
+        return scale(pictures, *self.clip.size), time.perf_counter() - began
 
     def _encode(self, codec: str, size: tuple[int, int], quality: float) -> tuple[bytes, str]:
         """The stream, encoded at most once, and the encoder's version."""

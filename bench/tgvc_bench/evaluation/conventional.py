@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from tgvc.errors import BackendError, ConfigError
+from tgvc.types import Picture
 from tgvc_bench.baselines import HIGHEST, RATES, Sweep, guess_quality
 from tgvc_bench.clips import SIZES
 from tgvc_bench.encoders import ENCODERS
 from tgvc_bench.evaluation.parts import Bench, PartResult, Target, add_scores
-from tgvc_bench.evaluation.sources import Source
+from tgvc_bench.evaluation.sources import LoadedClip, Source
 from tgvc_bench.evaluation.systems import System
 from tgvc_bench.records import shorten, write_record
 
@@ -51,43 +51,44 @@ class BaselinePart:
 
     def run(self, bench: Bench) -> PartResult:
         """Sweep, choose, encode, score; every rate that fails has an entry with its error."""
-        result, codec = PartResult(), self.system.codec
+        result, name, systems = PartResult(), self.source.name, [self.system]
         try:
             loaded, scorer = bench.read(self.source)
             result.note_source(self.source, scorer)
             with self._open_sweep() as path:
                 sweep = Sweep(loaded.clip, path, sweep_rates([rate for rate, _ in self.targets]))
-                run_sweep(sweep, codec, self.sizes)
+                run_sweep(sweep, self.system.codec, self.sizes)
                 result.sweep = sweep.record
-                points = sweep.record["codecs"][codec]["points"]
                 for rate, target in self.targets:
-                    with result.catching(self.source.name, rate, [self.system]):
-                        frame = math.prod(loaded.clip.size) * len(loaded.clip.pictures)
-                        size = choose_size(points, rate)
-                        quality = fit_quality(sweep, codec, size, rate * frame / 8)
-                        bytes_ = sweep.try_quality(codec, size, quality)
-                        began = time.perf_counter()
-                        pictures = sweep.decode(codec, size, quality)
-                        spent = time.perf_counter() - began
-                        coding = sweep.seconds[codec, *size, quality]
-                        entry = {
-                            "clip": self.source.name,
-                            "system": self.system.id,
-                            "rate": rate,
-                            "bytes": bytes_,
-                            "bpp": shorten(loaded.clip.bpp(bytes_)),
-                            "kbps": shorten(bytes_ * 8 * float(loaded.info.fps) / len(pictures) / 1000),
-                            "size": list(size),
-                            "quality": quality,
-                            "seconds": {"encode": shorten(coding, 3), "decode": shorten(spent, 3)},
-                        }
+                    with result.catching(name, rate, systems):
+                        entry, pictures = self._code(sweep, loaded, rate)
                         add_scores(result, entry, scorer.score(pictures), target)
                         target.add_preview(result, pictures, loaded.info)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - one encoder's fault is no other's
             for rate, _ in self.targets:
-                with result.catching(self.source.name, rate, [self.system]):
-                    raise error
+                result.add_errors(name, rate, systems, error)
         return result
+
+    def _code(self, sweep: Sweep, loaded: LoadedClip, rate: float) -> tuple[dict[str, Any], list[Picture]]:
+        """The entry of a rate, without scores, and the pictures at the clip's size."""
+        codec, clip = self.system.codec, loaded.clip
+        size = choose_size(sweep.record["codecs"][codec]["points"], rate)
+        quality = fit_quality(sweep, codec, size, rate * math.prod(clip.size) * len(clip.pictures) / 8)
+        cost = sweep.try_quality(codec, size, quality)
+        pictures, spent = sweep.decode(codec, size, quality)
+        coded = sweep.seconds[codec, *size, quality]
+        entry = {
+            "clip": self.source.name,
+            "system": self.system.id,
+            "rate": rate,
+            "bytes": cost,
+            "bpp": shorten(clip.bpp(cost)),
+            "kbps": shorten(cost * 8 * float(loaded.info.fps) / len(pictures) / 1000),
+            "size": list(size),
+            "quality": quality,
+            "seconds": {"encode": shorten(coded, 3), "decode": shorten(spent, 3)},
+        }
+        return entry, pictures
 
     @contextmanager
     def _open_sweep(self) -> Iterator[Path]:

@@ -45,11 +45,15 @@ class PartResult:
         try:
             yield
         except Exception as error:  # noqa: BLE001 - whatever it is, the other entries are worth having
-            done = {e["system"] for e in self.entries if e["rate"] == rate}
-            text = describe_error(error)
-            self.entries += [
-                {"clip": clip, "system": s.id, "rate": rate, "error": text} for s in systems if s.id not in done
-            ]
+            self.add_errors(clip, rate, systems, error)
+
+    def add_errors(self, clip: str, rate: float, systems: Sequence[System], error: Exception) -> None:
+        """Entries with an error, for the systems that have none of this rate yet."""
+        done = {e["system"] for e in self.entries if e["rate"] == rate}
+        text = describe_error(error)
+        self.entries += [
+            {"clip": clip, "system": s.id, "rate": rate, "error": text} for s in systems if s.id not in done
+        ]
 
 
 @dataclass(frozen=True)
