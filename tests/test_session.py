@@ -69,27 +69,52 @@ def test_networks_give_the_frames_of_the_decoder(streams: list[bytes], tmp_path:
         assert session.stats.done == 3
 
 
+def known_decoder(nets: KnownNetworks, **options: float) -> type[Decoder]:
+    """Decoders with networks whose answers are known, and noise of each stream in what they take for signal."""
+    values = {"steps": 3, "scale": 2.0, "rescale": 0.5} | options
+
+    class KnownDecoder(Decoder):
+        def __init__(self, config: DecoderConfig) -> None:
+            self.config, self._networks = config, None
+            sampling = InterpolationOptions(**values)  # type: ignore[arg-type]
+            self._generator = InterpolationGenerator(nets, sampling, tokenise_prompts(["", ""]), {})
+
+    return KnownDecoder
+
+
 def test_the_published_generator_gives_the_frames_of_the_decoder(
     monkeypatch: pytest.MonkeyPatch, streams: list[bytes]
 ) -> None:
-    class KnownDecoder(Decoder):
-        """With networks whose answers are known, and noise of each stream in what they take for signal."""
-
-        def __init__(self, config: DecoderConfig) -> None:
-            options = InterpolationOptions(steps=3, scale=2.0, rescale=0.5)
-            self.config, self._networks = config, None
-            nets, prompts = KnownNetworks(blur=0.5), tokenise_prompts(["", ""])
-            self._generator = InterpolationGenerator(nets, options, prompts, {})
-
-    monkeypatch.setattr(room, "Decoder", KnownDecoder)
+    decoder = known_decoder(KnownNetworks(blur=0.5))
+    monkeypatch.setattr(room, "Decoder", decoder)
     with DecodeSession(ONE_THREAD, workers=3, streams=3) as session:
         requests = [session.submit(io.BytesIO(streams[n % 3])) for n in range(6)]
         found = [request.result(PATIENCE_S) for request in requests]
     for n, data in enumerate(streams):
-        alone = list(KnownDecoder(ONE_THREAD).frames(io.BytesIO(data)))
+        alone = list(decoder(ONE_THREAD).frames(io.BytesIO(data)))
         assert same(found[n], alone)
         assert same(found[n + 3], alone)
     assert not same(found[0], found[1])
+
+
+def test_cancelling_does_not_wait_for_the_last_denoising_step(
+    monkeypatch: pytest.MonkeyPatch, streams: list[bytes]
+) -> None:
+    nets = KnownNetworks()
+    monkeypatch.setattr(room, "Decoder", known_decoder(nets, steps=1000))
+    with DecodeSession(ONE_THREAD, workers=1, streams=1) as session:
+        request = session.submit(io.BytesIO(streams[0]))
+        until(lambda: len(nets.asked) > 2)
+        request.cancel()
+        assert session.drain(PATIENCE_S)
+        asked = len(nets.asked)
+        assert asked < 1000  # of several thousand
+        gone = session.submit(io.BytesIO(streams[1]))
+        until(lambda: len(nets.asked) > asked)
+        del gone  # nobody holds it: the same
+        gc.collect()
+        until(lambda: session.stats.cancelled == 2)
+        assert session.drain(PATIENCE_S)
 
 
 def test_a_range_is_that_of_the_decoder(streams: list[bytes]) -> None:

@@ -78,6 +78,8 @@ def format_networks(report: DecodeReport) -> str:
     if not report.bundle:
         return ""
     steps = "1 step" if report.steps == 1 else f"{report.steps} steps"
+    if report.solver not in ("", "ddim"):
+        steps += f" of {report.solver}"
     return f"bundle {report.bundle}, {steps}, {report.backend} with {', '.join(report.providers)}"
 
 
