@@ -367,7 +367,7 @@ def test_frames_are_shown_while_their_group_is_still_coming(piped, wide, generat
     assert first > 700
     assert given[0] < len(data) - first - second + 60  # the first frame waits for its key pictures and its own state
     assert np.diff(given[:FRAMES]).max() < 60  # bytes: every other for its own state alone, 16 numbers of 13 bits
-    assert given[-1] == len(data)
+    assert given[-1] < pipe.given == len(data)  # the checksum comes last
 
 
 def test_damage_in_a_pipe_is_told_before_the_next_group(piped, wide):
