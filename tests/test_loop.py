@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -189,7 +190,7 @@ def test_progress_is_told_in_order_and_only_of_what_is_over() -> None:
     progress = Progress(lambda stage, done, total: told.append(done), 3)
     events = [Later(), Later(), Later()]
     for event in events:
-        progress.watch(event)
+        progress.watch(SimpleNamespace(record=lambda event=event: event))
     events[1].over = True
     progress.tell()
     assert told == []

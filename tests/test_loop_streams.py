@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,18 @@ def test_whoever_leaves_early_leaves_nothing_in_use(make_place: MakePlace, tmp_p
         list(generator.render_group(group, StageClock())), render(near_nets(tmp_path / "b", **HALF), group, **GUIDED)
     )
     assert place.engine.faults == []
+
+
+def test_groups_painted_at_once_do_not_disturb_each_other(make_place: MakePlace, tmp_path: Path) -> None:
+    place = make_place("random", 11)
+    nets = far_nets(place, tmp_path / "b", **HALF)
+    generator = LatentGenerator(nets, LatentOptions(steps=3, grain=0.0, detail=0.7, **GUIDED), place.device)
+    groups = [make_group(lengths, number=n) for n, lengths in enumerate([(9, 7), (5, 12), (9, 7), (14,)])]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda group: list(generator.render_group(group, StageClock())), groups))
+    assert place.engine.faults == []
+    near = near_nets(tmp_path / "b", **HALF)
+    assert all(same(pictures, render(near, group, **GUIDED)) for pictures, group in zip(found, groups, strict=True))
 
 
 def test_progress_and_seconds_are_told_as_on_the_host(make_place: MakePlace, tmp_path: Path) -> None:

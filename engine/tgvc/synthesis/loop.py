@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tgvc.devices.base import Array, Event, Graph, StepCall, StepTable, fill_zeros
+from tgvc.devices.base import Array, Event, Graph, StepCall, StepTable, Stream, fill_zeros
 from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Guidance
 from tgvc.diffusion.steps import StepNumbers
@@ -72,10 +72,10 @@ class Progress:
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()
 
-    def watch(self, event: Event) -> None:
-        """An event behind the next step, in the order of work."""
+    def watch(self, stream: Stream) -> None:
+        """The next step, in the order of work, ends where the stream is now."""
         if self._tell is not None:
-            self._events.append(event)
+            self._events.append(stream.record())
             self.tell()
 
     def tell(self) -> None:
@@ -127,9 +127,10 @@ class Loop:
             device.apply(fill_zeros, behind, stream=stream)
             for slot, latents in task.known.items():
                 device.copy(behind[:, :, slot], latents, stream)
-        if any(array is not memory.given.get(name) for name, array in given.items()):
-            memory.warm.clear()
+        if memory.graphs and any(array is not memory.given.get(name) for name, array in given.items()):
+            stream.synchronize()  # a graph has to be over before it goes
             memory.graphs.clear()  # they read what was given when they were recorded
+            memory.warm.clear()
         memory.given = given
         calls = self._calls(task, memory, runs)
         memory.table.fill(calls, stream)
@@ -140,7 +141,7 @@ class Loop:
                 device.copy(task.record[n - 1], calls[n].x[:, :1], stream)
             memory.table.choose(n, stream)
             self._step(memory, given, runs if step.guided else 1)
-            progress.watch(stream.record())
+            progress.watch(stream)
         return Finished(calls[-1].clean, calls[-1].out)
 
     def _step(self, memory: _Memory, given: Mapping[str, Array], runs: int) -> None:

@@ -99,7 +99,8 @@ class PictureQueue:
         wanted = settled.latents[:, part].swapaxes(0, 1)
         latents = scratch.take("latents", (len(pictures), *wanted.shape[1:]), self._net.dtype_of("latents"))
         device.copy(latents[:count], wanted, stream)
-        device.copy(latents[count:], wanted[-1:], stream)
+        if count < len(latents):
+            device.copy(latents[count:], wanted[-1:], stream)
         given = np.stack(pictures)
         size = len(given), PLANES, given.shape[1] // 3, given.shape[2] // 2
         planes = scratch.take("planes", size, self._net.dtype_of("planes"))
