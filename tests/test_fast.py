@@ -28,7 +28,7 @@ from tgvc.models.bundle import load_bundle, write_manifest
 from tgvc.models.contract import TINY_DECODER, VAE_DECODER, VAE_ENCODER, contract_of, optional_contract
 from tgvc.models.footprint import decoding_footprint
 from tgvc.models.interpolation import InterpolationNetworks
-from tgvc.synthesis.fast import FAST_WAYS, NOTE, FastWay, choose_plan, gate_fault, open_fast_way
+from tgvc.synthesis.fast import FAST_WAYS, NOTE, FastWay, choose_plan, gate_fault, networks_hash, open_fast_way
 from tgvc.synthesis.interpolation.setup import make_interpolation
 from tgvc.video.writer import VideoWriter
 from tgvc_bench import fast as bench
@@ -177,18 +177,25 @@ def test_a_bundle_that_was_not_measured_is_not_run_fast(tmp_path: Path) -> None:
     config = DecoderConfig(generator="latent", fast="steps10", bundle=str(bundle.folder))
     with pytest.raises(ConfigError, match="was not measured on it; measure it with"):
         Decoder(config)
-    noted = note_ways(str(bundle.folder), {"steps10": GOOD})
+    good = GOOD | {"networks": networks_hash(bundle)}
+    noted = note_ways(str(bundle.folder), {"steps10": good})
     assert noted.notes[NOTE]["steps10"]["error"] == 0.2
     assert Decoder(config).facts["steps"] == 10
     assert Decoder(config).facts["solver"] == "dpmpp-2m, ays-sd"
-    note_ways(str(bundle.folder), {"steps10": GOOD | {"error": 0.3}})
+    note_ways(str(bundle.folder), {"steps10": good | {"error": 0.3}})
     with pytest.raises(ConfigError, match=r"ends too far from many steps on it: 0\.3"):
+        Decoder(config)
+    other = tiny_bundle(tmp_path / "tiny", v_gain=0.5)  # the same name, other weights
+    assert networks_hash(other) != good["networks"]
+    note_ways(str(bundle.folder), {"steps10": good})
+    with pytest.raises(ConfigError, match="with other weights"):
         Decoder(config)
 
 
 def test_a_fast_way_of_the_published_generator_adds_no_noise(tmp_path: Path) -> None:
-    folder = write(tmp_path / "some", CONSTANTS, notes={NOTE: {n: GOOD | w.fields for n, w in FAST_WAYS.items()}})
-    bundle = load_bundle(folder)
+    folder = write(tmp_path / "some", CONSTANTS)
+    known = {"networks": networks_hash(load_bundle(folder))}
+    bundle = note_ways(str(folder), {name: GOOD | way.fields | known for name, way in FAST_WAYS.items()})
     for name, way in FAST_WAYS.items():
         if way.limit is not None:
             opened = open_fast_way(DecoderConfig(generator="latent", fast=name, bundle=str(folder)), bundle)

@@ -23,7 +23,7 @@ from tgvc.encoder import Encoder
 from tgvc.models.bundle import ModelBundle, bundle_folder, load_bundle
 from tgvc.models.constants import RESIDUAL
 from tgvc.models.manifest import MANIFEST
-from tgvc.synthesis.fast import FAST_WAYS, NOTE
+from tgvc.synthesis.fast import FAST_WAYS, NOTE, networks_hash
 from tgvc.types import FloatArray, Picture, picture_planes
 from tgvc_bench.clips import Clip, read_clip
 from tgvc_bench.machine import describe_machine, read_versions
@@ -121,7 +121,7 @@ def distance(a: FloatArray, b: FloatArray) -> float:
 
 
 def summarise(entries: Sequence[Mapping[str, Any]], bundle: ModelBundle) -> dict[str, dict[str, Any]]:
-    """What the notes of a manifest keep of every way: its preset, its worst distance, the limit, what it was found on.
+    """What the notes of a manifest keep of every way: its preset, its worst distance, the limit, on what it was found.
 
     Where a way has no limit of its own it is the worst distance of the bundle's default.
     """
@@ -133,6 +133,7 @@ def summarise(entries: Sequence[Mapping[str, Any]], bundle: ModelBundle) -> dict
             "error": worst,
             "limit": plain if way.limit is None else way.limit,
             "clips": [e["clip"] for e in entries],
+            "networks": networks_hash(bundle),
         }
     return summary
 

@@ -7,6 +7,7 @@ steps given one by one promise nothing, and are not checked.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,6 +74,8 @@ def open_fast_way(config: DecoderConfig, bundle: ModelBundle) -> DecoderConfig:
     way, kept = FAST_WAYS[config.fast], bundle.notes.get(NOTE)
     found = kept.get(config.fast) if isinstance(kept, Mapping) else None
     fault = gate_fault(way, found)
+    if not fault and isinstance(found, Mapping) and found.get("networks") != networks_hash(bundle):
+        fault = "was measured on it with other weights"
     if fault:
         raise ConfigError(
             f"fast={config.fast}: bundle {bundle.label} {fault}; measure it with `tgvc-bench fast --note`, or give "
@@ -80,6 +83,12 @@ def open_fast_way(config: DecoderConfig, bundle: ModelBundle) -> DecoderConfig:
         )
     eta = 0.0 if bundle.kind == INTERPOLATION else None  # fresh noise leads elsewhere every time
     return replace(config, fast=None, eta=eta, **way.fields)
+
+
+def networks_hash(bundle: ModelBundle) -> str:
+    """Sixteen digits that are others for other networks or weights, whatever the bundle is called."""
+    files = [(name, record.sha256, record.data and record.data.sha256) for name, record in bundle.nets.items()]
+    return hashlib.sha256(repr(sorted(files)).encode()).hexdigest()[:16]
 
 
 def gate_fault(way: FastWay, found: Any) -> str:
