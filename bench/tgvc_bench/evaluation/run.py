@@ -99,12 +99,12 @@ def run_evaluation(
         BackendError: the cluster that is asked for does not answer.
     """
     place, cache = place or Place(), ResultCache(output)
-    clips, failed = read_clips(question)
+    clips, failed = read_clips(question, cache)
     plan = make_plan(question, clips, cache)
     findings = Findings(question, clips, failed, dict(plan.known), cache)
     if on_start:
         on_start(len(plan.known), sum(len(part.targets) for part in plan.parts))
-    write_sources(question, plan, clips, cache)
+    remove_previews(question, plan, output)
     # what begins with the slowest ends soonest
     plan.parts.sort(key=lambda p: isinstance(p, OurPart))
     parts: Sequence[Part] = plan.parts if place.ray is None else _Carried(plan.parts)
@@ -121,32 +121,33 @@ def run_evaluation(
     return record
 
 
-def read_clips(question: Question) -> tuple[dict[Path, LoadedClip], dict[str, str]]:
-    """The clips that can be read, and the errors of those that cannot, by name."""
+def read_clips(question: Question, cache: ResultCache) -> tuple[dict[Path, LoadedClip], dict[str, str]]:
+    """What is known of the clips that can be read, and the errors of those that cannot, by name.
+
+    Where previews are wanted, those of the clips themselves are written.
+    """
     clips, failed = {}, {}
     for path in question.clips:
         try:
-            clips[path] = load_clip(path, question.frames, question.size)
+            loaded = load_clip(path, question.frames, question.size)
         except TgvcError as error:
             failed[path.stem] = describe_error(error)
+            continue
+        name, mark = f"media/{path.stem}/source.mp4", f"cache/sources/{path.stem}-{loaded.clip.sha256[:16]}"
+        known = (cache.folder / name).exists() and (cache.folder / mark).exists()
+        if question.previews != () and not known:
+            cache.write_file(name, encode_preview(loaded.clip.pictures, loaded.info))
+            cache.write_file(mark, b"")
+        clips[path] = loaded.without_pictures()
     return clips, failed
 
 
-def write_sources(question: Question, plan: Plan, clips: dict[Path, LoadedClip], cache: ResultCache) -> None:
-    """Previews of the clips themselves, where previews are wanted; those of rates that are not wanted go."""
+def remove_previews(question: Question, plan: Plan, output: Path) -> None:
+    """Videos and trajectories of rates for which none are wanted: they may be those of another version."""
     for clip, system, rate in plan.keys:
         if not question.previewed(rate):
             for name in (f"media/{clip}/{system}-{rate:g}.mp4", f"media/tracks/{clip}/{system}-{rate:g}.json"):
-                (cache.folder / name).unlink(missing_ok=True)
-    if question.previews == ():
-        return
-    for path, loaded in clips.items():
-        name = f"media/{path.stem}/source.mp4"
-        known = cache.folder / name
-        mark = f"cache/sources/{path.stem}-{loaded.clip.sha256[:16]}"
-        if not known.exists() or not (cache.folder / mark).exists():
-            cache.write_file(name, encode_preview(loaded.clip.pictures, loaded.info))
-            cache.write_file(mark, b"")
+                (output / name).unlink(missing_ok=True)
 
 
 def keep_result(

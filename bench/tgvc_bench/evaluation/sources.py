@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,15 @@ class Source:
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """A clip as it is measured; ``info``: size, rate and colours of what was read."""
+    """A clip as it is measured; ``info``: size, rate and colours of what was read; ``frames``: how many there are."""
 
     clip: Clip
     info: VideoInfo
+    frames: int
+
+    def without_pictures(self) -> LoadedClip:
+        """What is known of the clip, for those who hold many."""
+        return replace(self, clip=replace(self.clip, pictures=[]))
 
     def describe(self, name: str) -> dict[str, Any]:
         """The clip as it stands in a record."""
@@ -59,7 +64,7 @@ class LoadedClip:
             "width": info.width,
             "height": info.height,
             "fps": str(info.fps),
-            "frames": len(self.clip.pictures),
+            "frames": self.frames,
             "source_width": info.source_width,
             "source_height": info.source_height,
         }
@@ -100,4 +105,4 @@ def load_clip(path: Path, frames: int, size: tuple[int, int] | None = None) -> L
     digest = hashlib.sha256()
     for picture in pictures:
         digest.update(picture.tobytes())
-    return LoadedClip(Clip(path, pictures, info.fps, digest.hexdigest()), info)
+    return LoadedClip(Clip(path, pictures, info.fps, digest.hexdigest()), info, len(pictures))
