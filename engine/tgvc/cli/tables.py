@@ -80,7 +80,8 @@ def format_networks(report: DecodeReport) -> str:
     steps = "1 step" if report.steps == 1 else f"{report.steps} steps"
     if report.solver not in ("", "ddim"):
         steps += f" of {report.solver}"
-    return f"bundle {report.bundle}, {steps}, {report.backend} with {', '.join(report.providers)}"
+    place = "" if report.device == "cpu" else f" on {report.device}"
+    return f"bundle {report.bundle}, {steps}, {report.backend} with {', '.join(report.providers)}{place}"
 
 
 def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
