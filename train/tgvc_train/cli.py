@@ -128,7 +128,7 @@ def grain(data: Path, run: Path, device: str, minutes: float, steps: int | None)
 @cli.command()
 @click.option("--clips", type=_FILE, help="Manifest (TSV) of clips; without it, data that is there already.")
 @click.option("--photos", type=_FILE, help="Manifest (TSV) of photographs.")
-@click.option("--scenes", default=120, show_default=True, help="Photographs used, at most.")
+@click.option("--scenes", default=400, show_default=True, help="Photographs used, at most.")
 @click.option("--seed", default=0, show_default=True)
 @_DATA
 @_RUN

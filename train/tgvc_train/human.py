@@ -46,7 +46,7 @@ class HumanRecipe:
     whole_from: int = 5000
     thrift_over: int = 2000
     bent_first: float = 0.6
-    bent: float = 0.25
+    bent: float = 0.1
     flow: float = 0.3
     places: float = 1.0
     flow_until: int = 4000

@@ -36,6 +36,7 @@ _PEOPLE = ("talking head", "gesture")  # categories of clips
 _KEY_EVERY = 8
 _MOST_FRAMES, _SCENE = 120, 17
 _PRESET = 8
+_VARIED = 0.7  # share of pairs whose pictures are bent together
 _MOST_GAP = 48  # frames between the two pictures of a pair
 _CELL_PX = 4
 _TRUST = 12.0  # levels of 255 by which a moved picture may miss, for its motion to be believed
@@ -128,7 +129,7 @@ class PairSource:
         shares: how often a pair comes from faces, other clips and photographs; kinds that are not there count as zero.
     """
 
-    def __init__(self, folder: Path, shares: tuple[float, float, float] = (0.75, 0.2, 0.05)) -> None:
+    def __init__(self, folder: Path, shares: tuple[float, float, float] = (0.5, 0.25, 0.25)) -> None:
         self._kinds: list[list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]] = []
         for kind in ("face", "clip", "photo"):
             folders = sorted(p for p in folder.glob(f"*-{kind}") if (p / "recipe.json").is_file())
@@ -158,15 +159,15 @@ class PairSource:
         quality = int(rng.integers(-1, len(QUALITIES)))
         source = np.asarray(frames[_KEY_EVERY * n])
         key = source if quality < 0 else np.asarray(keys[n, quality])
-        if rng.random() < bent:
-            flow = bending(rng, SIZE)
-            driving = bend(source, flow)
-            trust = np.ones((SIZE, SIZE), np.float32)
+        known = rng.random() < bent
+        low, high = max(0, _KEY_EVERY * n - _MOST_GAP), min(len(frames), _KEY_EVERY * n + _MOST_GAP + 1)
+        driving = source if known else np.asarray(frames[int(rng.integers(low, high))])
+        pictures = _vary(rng, [np.array(p) for p in (key, source, driving)])
+        if known:
+            flow, trust = bending(rng, SIZE), np.ones((SIZE, SIZE), np.float32)
+            pictures[2] = bend(pictures[1], flow)
         else:
-            low, high = max(0, _KEY_EVERY * n - _MOST_GAP), min(len(frames), _KEY_EVERY * n + _MOST_GAP + 1)
-            driving = np.asarray(frames[int(rng.integers(low, high))])
-            flow, trust = self._measure(source, driving)
-        pictures = [np.array(p) for p in (key, source, driving)]
+            flow, trust = self._measure(pictures[1], pictures[2])
         if rng.random() < 0.5:
             pictures = [join_planes(*(np.ascontiguousarray(p[:, ::-1]) for p in picture_planes(q))) for q in pictures]
             flow = flow[:, ::-1] * np.array([-1, 1], np.float32)
@@ -182,6 +183,23 @@ class PairSource:
         moved = cv2.remap(one, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         miss = cv2.blur(np.abs(moved.astype(np.float32) - two), (9, 9))
         return flow, np.asarray(np.clip(1 - miss / _TRUST, 0, 1), np.float32)
+
+
+def _vary(rng: np.random.Generator, pictures: list[Picture]) -> list[Picture]:
+    """Pictures of one scene all bent by the same motion, lighter or darker, paler or more colourful: other faces."""
+    if rng.random() < _VARIED:
+        flow = bending(rng, SIZE)
+        pictures = [bend(picture, flow) for picture in pictures]
+    gains = (rng.uniform(0.85, 1.15), *rng.uniform(0.7, 1.3, 2))
+    shifts = (rng.uniform(-15, 15), 0.0, 0.0)
+    tables = [
+        np.clip(np.rint((np.arange(256) - 128) * gain + 128 + shift), 0, 255)
+        for gain, shift in zip(gains, shifts, strict=True)
+    ]
+    return [
+        join_planes(*(t.astype(np.uint8)[p] for t, p in zip(tables, picture_planes(picture), strict=True)))
+        for picture in pictures
+    ]
 
 
 def bending(rng: np.random.Generator, size: int) -> FloatArray:
