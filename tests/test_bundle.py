@@ -80,8 +80,8 @@ def test_a_manifest_of_another_format_is_refused_by_its_number(folder: Path) -> 
 
 
 def test_a_bundle_of_an_unknown_kind_is_refused(folder: Path) -> None:
-    change(folder, lambda m: m.update(kind="flow"))
-    with pytest.raises(BundleError, match="kind 'flow', this release runs residual"):
+    change(folder, lambda m: m.update(kind="audio"))
+    with pytest.raises(BundleError, match="kind 'audio', this release runs residual"):
         load_bundle(folder)
 
 
