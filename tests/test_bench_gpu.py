@@ -20,7 +20,11 @@ from onnx import helper
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
 
+from emulated_gpu import empty_binaries, find_compiler, load_emulator  # noqa: E402
+from lazy_cupy import Engine, LazyCupy  # noqa: E402
 from network_samples import save_net  # noqa: E402
+from tgvc.devices import cuda  # noqa: E402
+from tgvc.devices.cuda import CudaDevice  # noqa: E402
 from tgvc.devices.host import HostDevice  # noqa: E402
 from tgvc.errors import BackendError, ConfigError  # noqa: E402
 from tgvc.models.bundle import write_manifest  # noqa: E402
@@ -32,7 +36,10 @@ from tgvc_bench.gpu.inventory import find_missing  # noqa: E402
 from tgvc_bench.gpu.network_steps import measure_network  # noqa: E402
 from tgvc_bench.gpu.sizes import DRY, FULL  # noqa: E402
 from tgvc_bench.gpu.slices import Slice, list_slices  # noqa: E402
+from tgvc_bench.protocol.ceilings import Ceilings  # noqa: E402
 from tgvc_bench.protocol.schema import check_record, load_record, save_record, start_record  # noqa: E402
+from tgvc_kernels.device import call as device_call  # noqa: E402
+from tgvc_kernels.device.runtime import Runtime  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 NONE: frozenset[str] = frozenset()
@@ -156,6 +163,26 @@ def test_kernels_are_timed_in_a_graph_after_they_were_found_right(monkeypatch: p
     assert step["latency"]["runs"] == 2
     have = frozenset(row["key"] for row in found)
     assert rows_of(kernel_steps.measure_kernels(DRY, have)) == []
+
+
+def test_the_way_to_a_gpu_is_the_products_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    engine = Engine(load_emulator(), "random", 3)  # a GPU that does not exist, and tells of work in the wrong order
+    runtime = Runtime(LazyCupy(engine), 0, (9, 0), empty_binaries(tmp_path))
+    for module in (device_call, cuda):
+        monkeypatch.setattr(module, "find_runtime", lambda ordinal=0: runtime)
+    monkeypatch.setattr(kernel_steps, "find_device", lambda name: CudaDevice())
+    monkeypatch.setattr(kernel_steps, "_L2", 1)
+    monkeypatch.setattr(sizes.Sizes, "ceilings", lambda self: Ceilings(1e12, 1e10, "float32", "of a test"))
+    few = [case for case in kernel_steps.list_cases((64, 32), 3, 4) if case.name in ("normal_noise", "guided_step")]
+    monkeypatch.setattr(kernel_steps, "list_cases", lambda *_: few)
+    found = rows_of(kernel_steps.measure_kernels(replace(DRY, dry=False, nodes=2, replays=2), NONE))
+    assert [row["key"] for row in found] == [
+        f"{case.name} {inputs}" for case in few for inputs in ("fixed", "rotating")
+    ]
+    assert all(row["device"] == "cuda:0" and row["agreement"]["value"] == 0 for row in found)
+    assert engine.faults == []
 
 
 def test_a_wrong_kernel_gives_a_fault_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -17,7 +17,11 @@ from tgvc_bench.timed.kernel_cases import KernelCase, as_arrays, list_cases
 from tgvc_bench.timed.kernels import FIXED, ROTATING, describe_micro
 from tgvc_kernels.plan import GuidancePlan
 
+if TYPE_CHECKING:  # which needs a GPU
+    from tgvc.devices.cuda import CudaDevice
+
 _ON_HOST = ("guidance_plan",)  # made by the processor, wherever it is used
+_ALLOCATING = ("splat",)  # needs memory beside its result, which no graph may ask for
 _L2 = 128 << 20  # bytes that rotating inputs take together: beyond the caches of any GPU
 _MOST_SETS = 100
 
@@ -40,10 +44,16 @@ def measure_kernels(sizes: Sizes, have: frozenset[str]) -> Iterator[dict[str, An
             for inputs, key in keys.items():
                 sets = 1 if inputs == FIXED else max(2, min(_MOST_SETS, -(-_L2 // moved)))
                 calls = [queue_kernel(case, case.draw(seed), device, stream) for seed in range(sets)]
-                seconds = time_graph(device, stream, calls, max(sizes.nodes, sets), sizes.replays)
+                recorded = case.name not in _ALLOCATING
+                nodes = max(sizes.nodes, sets)
+                seconds = time_graph(device, stream, calls, nodes, sizes.replays, recorded=recorded)
                 row = describe_micro(case.name, seconds, moved, ceilings, agreement)
-                place = {"backend": "cuda graph" if device.remote else "numba", "device": device.name}
-                yield row | place | {"key": key, "inputs": f"{inputs}, {sets} sets, {sizes.nodes} nodes"}
+                place = {"backend": "cuda kernels" if device.remote else "numba", "device": device.name}
+                yield (
+                    row
+                    | place
+                    | {"key": key, "inputs": f"{inputs}, {sets} sets, {nodes} {'nodes' if recorded else 'launches'}"}
+                )
                 del calls
         except (TgvcError, RuntimeError, ValueError) as fault:
             yield {"key": keys[FIXED], "fault": f"{type(fault).__name__}: {fault}"}
@@ -70,8 +80,9 @@ def call_kernel(case: KernelCase, arguments: tuple[Any, ...], device: Device, st
         return found
     from tgvc_kernels import gpu
 
-    named = {} if out is None else {"out": out}
-    return getattr(gpu, case.name)(*arguments, stream=stream.handle, **named)
+    named, there = {} if out is None else {"out": out}, cast("CudaDevice", device)
+    with there.on(stream):  # else the arrays' library would make one stream wait for another
+        return getattr(gpu, case.name)(*arguments, stream=stream.handle, **named)
 
 
 def queue_kernel(case: KernelCase, arguments: tuple[Any, ...], device: Device, stream: Stream) -> Callable[[], None]:

@@ -17,7 +17,13 @@ _WARM = 3
 
 
 def time_graph(
-    device: Device, stream: Stream, calls: Sequence[Callable[[], None]], nodes: int, replays: int
+    device: Device,
+    stream: Stream,
+    calls: Sequence[Callable[[], None]],
+    nodes: int,
+    replays: int,
+    *,
+    recorded: bool = True,
 ) -> list[float]:
     """Seconds per call of calls that are recorded one after the other into one graph, one number per replay.
 
@@ -27,6 +33,7 @@ def time_graph(
         calls: taken in turn: of one only, its inputs stay in the caches.
         nodes: calls in the graph; so many that the time of starting it is no part of theirs.
         replays: of the graph, after some that do not count.
+        recorded: False for calls that may not be recorded: they are launched one after the other.
     """
 
     def work() -> None:
@@ -35,14 +42,21 @@ def time_graph(
 
     work()  # compiles, and makes memory
     stream.synchronize()
-    graph = device.capture(work, stream)
+    graph = device.capture(work, stream) if recorded else None
+
+    def replay() -> None:
+        if graph is None:
+            work()
+        else:
+            graph.launch(stream)
+
     for _ in range(_WARM):
-        graph.launch(stream)
+        replay()
     stream.synchronize()
     found = []
     for _ in range(replays):
         began = stream.record()
-        graph.launch(stream)
+        replay()
         ended = stream.record()
         ended.wait()
         found.append(ended.seconds_since(began) / nodes)
