@@ -189,7 +189,7 @@ class ActivePlanner(GroupPlanner):
             limit = 8 * _PUBLISHED_SHARE * (task.budget or 4 * key_bytes) / max(len(keys) - 1, 1)
             counts = [0 if line is None else max(0, int(np.sum(line.bits <= limit)) - 1) for line in lines]
         else:
-            counts = self._affordable(task, keys, decoded, bit_price(task, keys, decoded, key_bytes), lines)
+            counts = self._affordable(task, keys, decoded, key_bytes, lines)
         return [
             SegmentMotion.empty("F", b - a + 1) if line is None else line.cut(count)
             for (a, b), line, count in zip(pairwise(keys), lines, counts, strict=True)
@@ -203,27 +203,30 @@ class ActivePlanner(GroupPlanner):
         task: Task,
         keys: tuple[int, ...],
         decoded: list[Picture],
-        price: float,
+        key_bytes: int,
         lines: Sequence[TrackLine | None],
     ) -> list[int]:
         """Trajectories of each segment, one worth of a bit for all of them: the worth that turns out best.
 
-        ``price`` is the squared luma error that a bit must save.
+        A bit costs the squared error that it would save in the key pictures, and the more, the fewer are left to them.
         """
-        costs: list[dict[int, float]] = []
+        price = bit_price(task, keys, decoded, key_bytes)
+        errors: list[dict[int, float]] = []
         for n, line in enumerate(lines):
-            part, inner = {}, task.pictures[keys[n] + 1 : keys[n + 1]]
-            for count in {0} | ({line.count_at(rate) for rate in _RATES} if line else set()):
-                tail = decoded[n + 1] if self._tails else None
-                error = shown_error(inner, decoded[n], tail, line.cut(count)) if line else 0.0
-                part[count] = error + price * (line.bits[count] if line else 0.0)
-            costs.append(part)
+            tail, inner = decoded[n + 1] if self._tails else None, task.pictures[keys[n] + 1 : keys[n + 1]]
+            tried = {0} | ({line.count_at(rate) for rate in _RATES} if line else set())
+            errors.append({k: shown_error(inner, decoded[n], tail, line.cut(k)) if line else 0.0 for k in tried})
 
         def counts(rate: float) -> list[int]:
             return [line.count_at(rate) if line else 0 for line in lines]
 
-        choices = [[0] * len(lines), *(counts(rate) for rate in reversed(_RATES))]
-        return min(choices, key=lambda chosen: sum(part[k] for part, k in zip(costs, chosen, strict=True)))
+        def cost(chosen: list[int]) -> float:
+            bits = sum(float(line.bits[k]) for line, k in zip(lines, chosen, strict=True) if line)
+            left = 1 - bits / (8 * key_bytes)
+            error = sum(part[k] for part, k in zip(errors, chosen, strict=True))
+            return error + price * bits / left if left > 0 else math.inf
+
+        return min([[0] * len(lines), *(counts(rate) for rate in reversed(_RATES))], key=cost)
 
     def _track_lines(self, task: Task, keys: tuple[int, ...]) -> list[TrackLine | None]:
         """Trajectories of all segments in the order in which they are bought; None between neighbouring frames."""
