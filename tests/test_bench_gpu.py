@@ -30,7 +30,7 @@ from tgvc.errors import BackendError, ConfigError  # noqa: E402
 from tgvc.models.bundle import write_manifest  # noqa: E402
 from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER, contract_of  # noqa: E402
 from tgvc_bench.command import bench  # noqa: E402
-from tgvc_bench.gpu import bundle_steps, kernel_steps, run, segment_steps, sizes, timing  # noqa: E402
+from tgvc_bench.gpu import backend_steps, bundle_steps, kernel_steps, run, segment_steps, sizes, timing  # noqa: E402
 from tgvc_bench.gpu.goals import BEGIN, END, GOALS, NOT_RUN, table_lines, write_table  # noqa: E402
 from tgvc_bench.gpu.inventory import find_missing  # noqa: E402
 from tgvc_bench.gpu.network_steps import measure_network  # noqa: E402
@@ -325,6 +325,23 @@ def test_a_segment_is_painted_by_the_products_loop_and_compared_with_the_process
     monkeypatch.setattr(segment_steps, "warm_up", lambda *_: pytest.fail("timed"))
     with pytest.raises(BackendError, match=r"rms difference of frames.*the processor's loop is"):
         list(segment_steps.measure_segment(DRY, tmp_path, NONE, "onnxruntime", 1, 1.0))
+
+
+def test_a_backend_is_timed_where_its_network_gives_what_torch_does(tmp_path: Path) -> None:
+    made_bundle(tmp_path / bundle_steps.FOLDER)
+    given = sizes.make_inputs(DRY, UNET, 1)
+    right = 0.5 * given["x"].numpy()[:, :4]
+    np.save(tmp_path / "unet-1.npy", right)
+    ceilings, row = backend_steps.measure_backend(DRY, tmp_path, NONE, "onnxruntime", UNET, (1,))
+    assert ceilings["ceilings"]["flop_per_s"] > 0
+    assert (row["key"], row["captured"]) == ("unet onnxruntime batch 1", False)
+    assert row["agreement"]["value"] == 0
+    assert row["backend"].startswith("onnxruntime 1.")
+    np.save(tmp_path / "unet-1.npy", 1.1 * right)
+    with pytest.raises(
+        BackendError, match=r"unet on onnxruntime: relative rms error is 0\.0909, expected at most 0\.05"
+    ):
+        list(backend_steps.measure_backend(DRY, tmp_path, NONE, "onnxruntime", UNET, (1,)))
 
 
 # ---------------------------------------------------------------- the command and its table
