@@ -75,21 +75,21 @@ class Question:
         return self.previews is None or rate in self.previews
 
 
-def entry_key(question: Question, sha256: str, system: System, rate: float) -> str:
+def entry_key(question: Question, identity: str, system: System, rate: float) -> str:
     """Everything that decides an entry, as a hash: the pictures, what is done with them, by which code."""
     code = [hash_conventional(), ffmpeg_version()] if system.codec else [hash_ours()]
     vmaf = [ffmpeg_version()] if any(m.startswith("vmaf") for m in question.metrics) else []
     sizes = None if question.sizes is None else [str(s) for s in question.sizes]
     facts = [
-        sha256, rate, dict(system.encode), dict(system.decode), system.codec, sizes if system.codec else None,
+        identity, rate, dict(system.encode), dict(system.decode), system.codec, sizes if system.codec else None,
         sorted(question.metrics), sorted((w.kind, w.sha256) for w in question.weights), code, vmaf,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def stream_key(sha256: str, system: System, rate: float) -> str:
+def stream_key(identity: str, system: System, rate: float) -> str:
     """Everything that decides a stream of ours."""
-    facts = [sha256, rate, dict(system.encode), hash_ours()]
+    facts = [identity, rate, dict(system.encode), hash_ours()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
@@ -106,20 +106,20 @@ def make_plan(question: Question, clips: Mapping[Path, LoadedClip], cache: Resul
     """Look up what is known and cut the rest into parts: one per stream of ours, one per sweep of an encoder."""
     plan = Plan()
     for path, loaded in clips.items():
-        source, sha256 = question.source(path), loaded.clip.sha256
+        source, identity = question.source(path), loaded.identity
         streams: dict[str, OurPart] = {}
         sweeps: dict[str, list[tuple[float, Target]]] = defaultdict(list)
         for rate in question.rates:
             for system in question.systems:
                 name = source.name, system.id, rate
-                plan.keys[name] = key = entry_key(question, sha256, system, rate)
+                plan.keys[name] = key = entry_key(question, identity, system, rate)
                 target = make_target(question, name, system)
                 if entry := cache.find_entry(key, target):
                     plan.known[name] = {**entry, "clip": source.name, "system": system.id}
                 elif system.codec:
                     sweeps[system.id].append((rate, target))
                 else:
-                    wanted = stream_key(sha256, system, rate)
+                    wanted = stream_key(identity, system, rate)
                     if wanted not in streams:
                         stream, seconds = cache.find_stream(wanted) or (None, 0.0)
                         streams[wanted] = OurPart(source, rate, (), stream, seconds)
@@ -129,7 +129,7 @@ def make_plan(question: Question, clips: Mapping[Path, LoadedClip], cache: Resul
         for system in question.systems:
             if targets := sweeps.get(system.id):
                 sweep = find_sweep(question, loaded, system.codec)
-                place = cache.sweep_place(f"{sha256[:16]}-{system.codec}-{ffmpeg_version()}")
+                place = cache.sweep_place(f"{identity[:16]}-{system.codec}-{ffmpeg_version()}")
                 plan.parts.append(BaselinePart(source, system, tuple(targets), question.sizes, sweep, place))
     return plan
 

@@ -71,7 +71,7 @@ def read_points(findings: Findings) -> dict[str, dict[str, list[dict[str, Any]]]
         for system in findings.question.systems:
             if not system.codec:
                 continue
-            place = findings.cache.sweep_place(f"{loaded.clip.sha256[:16]}-{system.codec}-{ffmpeg_version()}")
+            place = findings.cache.sweep_place(f"{loaded.identity[:16]}-{system.codec}-{ffmpeg_version()}")
             codec = (read_record(place) or {"codecs": {}})["codecs"].get(system.codec)
             if codec is not None:
                 found.setdefault(path.stem, {})[system.id] = codec["points"]
@@ -108,7 +108,7 @@ def measure_sets(findings: Findings, keys: Mapping[Key, str]) -> list[dict[str, 
     wanted = [m for m in SETS if m in findings.question.metrics]
     if not wanted:
         return []
-    sources = [findings.cache.find_features(f"{loaded.clip.sha256}-source") for loaded in findings.clips.values()]
+    sources = [findings.cache.find_features(f"{loaded.identity}-source") for loaded in findings.clips.values()]
     if not sources or any(f is None for f in sources):
         return []
     reference = np.concatenate([f for f in sources if f is not None])

@@ -133,7 +133,7 @@ def read_clips(question: Question, cache: ResultCache) -> tuple[dict[Path, Loade
         except TgvcError as error:
             failed[path.stem] = describe_error(error)
             continue
-        name, mark = f"media/{path.stem}/source.mp4", f"cache/sources/{path.stem}-{loaded.clip.sha256[:16]}"
+        name, mark = f"media/{path.stem}/source.mp4", f"cache/sources/{path.stem}-{loaded.identity[:16]}"
         known = (cache.folder / name).exists() and (cache.folder / mark).exists()
         if question.previews != () and not known:
             cache.write_file(name, encode_preview(loaded.clip.pictures, loaded.info))
@@ -162,16 +162,16 @@ def keep_result(
     wanted = list_wanted(part)
     if isinstance(result, Failure):
         return [{"clip": c, "system": s.id, "rate": r, "error": result.text} for (c, _, r), s in wanted]
-    sha256 = clips[part.source.path].clip.sha256
+    identity = clips[part.source.path].identity
     for name, data in result.files.items():
         cache.write_file(name, data)
     for name, (stream, seconds) in result.streams.items():
         if isinstance(part, OurPart) and name == stream_name(part):
-            cache.keep_stream(stream_key(sha256, part.targets[0][0], part.rate), stream, seconds)
+            cache.keep_stream(stream_key(identity, part.targets[0][0], part.rate), stream, seconds)
     if result.sweep is not None and not isinstance(part, OurPart) and part.place is not None:
         write_record(part.place, result.sweep)
     for key, features in result.features.items():
-        cache.keep_features(plan.keys.get(key, f"{sha256}-source"), features)
+        cache.keep_features(plan.keys.get(key, f"{identity}-source"), features)
     systems = dict(wanted)
     for entry in result.entries:
         key = entry["clip"], entry["system"], entry["rate"]

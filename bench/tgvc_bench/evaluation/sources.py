@@ -51,6 +51,12 @@ class LoadedClip:
     info: VideoInfo
     frames: int
 
+    @property
+    def identity(self) -> str:
+        """A hash of the pictures, of how fast they are shown, and of their colours."""
+        facts = f"{self.clip.sha256} {self.info.fps} {self.info.matrix}"
+        return hashlib.sha256(facts.encode()).hexdigest()
+
     def without_pictures(self) -> LoadedClip:
         """What is known of the clip, for those who hold many."""
         return replace(self, clip=replace(self.clip, pictures=[]))
