@@ -123,23 +123,25 @@ def measure_torch(run: Path, threads: int, size: int = 256, repeats: int = 20) -
 
 @click.command()
 @click.argument("clips", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--bundle", default="human-nano", show_default=True, help="Name or folder.")
+@click.option("--bundle", help="Name or folder; without one only the coder of states is measured.")
 @click.option("--run", type=click.Path(path_type=Path), help="Training run, for the time of eager torch.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="JSON.")
-def main(clips: Sequence[Path], bundle: str, run: Path | None, output: Path) -> None:
+def main(clips: Sequence[Path], bundle: str | None, run: Path | None, output: Path) -> None:
     """Measure profile human on clips of people, such as those that were held out."""
-    opened = load_bundle(bundle)
-    nets = HumanNetworks(opened, load_backend("onnxruntime", threads=2), 6)
-    record = {
+    record: dict[str, Any] = {
         "format": FORMAT,
         "machine": describe_machine(),
-        "versions": read_versions(),
-        "bundle": {"label": opened.label, "notes": dict(opened.notes)},
+        "versions": read_versions(ffmpeg=False),
         "coder": measure_model(),
-        "clips": [measure_clip(nets, clip) for clip in clips],
-        "speed": [measure_speed(bundle, threads) for threads in (1, 2)],
-        "torch": [] if run is None else [{"threads": n, "ms": measure_torch(run, n)} for n in (1, 2)],
     }
+    if bundle is not None:
+        opened = load_bundle(bundle)
+        nets = HumanNetworks(opened, load_backend("onnxruntime", threads=2), 6)
+        record["bundle"] = {"label": opened.label, "notes": dict(opened.notes)}
+        record["clips"] = [measure_clip(nets, clip) for clip in clips]
+        record["speed"] = [measure_speed(bundle, threads) for threads in (1, 2)]
+    if run is not None:
+        record["torch"] = [{"threads": n, "ms": measure_torch(run, n)} for n in (1, 2)]
     output.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
