@@ -92,11 +92,12 @@ def compose_step(
 ) -> tuple[Latents, Latents]:
     """`latent_reference.guided_step` out of its parts."""
     channels, _, height, width = x.shape
-    wide, other = v.astype(np.float32), None if uncond is None else uncond.astype(np.float32)
+    wide, other = np.asarray(v, np.float32), None if uncond is None else np.asarray(uncond, np.float32)
     clean, output = kernels.predict_clean(x, wide, *factors[:3], other, *factors[3:])
     if held is not None:
-        kept, known = np.asarray(held.frames, np.bool_)[:, None, None], np.float32(held.level) * held.clean
-        clean = np.where(kept, known, clean)
+        kept = np.asarray(held.frames, np.bool_)
+        known = np.float32(held.level) * held.clean[:, kept]
+        clean[:, kept] = known
     fresh = None
     if noise is not None and noise.draw > 0:
         fresh = kernels.normal_noise(noise.seed, noise.group, noise.frames, noise.draw, channels, height, width)
@@ -109,10 +110,9 @@ def compose_step(
         if start is None:
             assert noise is not None
             start = kernels.normal_noise(noise.seed, noise.group, noise.frames, 0, channels, height, width)
-        noisy = np.float32(held.signal) * known + np.float32(held.spread) * start
-        following = np.where(kept, noisy, following)
+        following[:, kept] = np.float32(held.signal) * known + np.float32(held.spread) * start[:, kept]
     if network is not None:
-        network[:, :channels] = following.astype(network.dtype)
+        network[:, :channels] = following
     return following, clean
 
 
