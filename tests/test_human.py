@@ -31,6 +31,8 @@ from tgvc.planning.group import Task
 from tgvc.planning.human import HumanPlanner
 from tgvc.synthesis.human import HumanGroups
 from tgvc.types import picture_planes
+from tgvc.view import draw_view
+from tgvc.view.contents import read_contents
 from video_samples import psnr, smooth_picture
 
 FRAMES = 40
@@ -397,3 +399,12 @@ def test_a_pipe_that_breaks_off_shows_what_came_and_says_so(piped, wide, size):
         show()
     assert len(shown) > 0
     assert all(np.array_equal(a, b) for a, b in zip(shown, expected, strict=False))
+
+
+def test_the_drawing_shows_states_as_motion(coded):
+    data, report, _ = coded
+    contents = read_contents(io.BytesIO(data))
+    (piece,) = contents.pieces
+    assert (piece.mode, piece.first, piece.last, piece.tracks) == ("A", 0, FRAMES - 1, 0)
+    assert contents.layers == {name: report.layers[name] for name in contents.layers}
+    assert draw_view(io.BytesIO(data)).width == 1600
