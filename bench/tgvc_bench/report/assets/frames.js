@@ -75,7 +75,7 @@ function buildFrames(host, stage) {
       ),
       choice(
         "Against",
-        [["", "itself"], ...having.map((s) => [s.id, s.title])],
+        [["", "nothing"], ...having.map((s) => [s.id, s.title])],
         own.against,
         (against) => {
           own.against = against;
