@@ -55,7 +55,8 @@ function rateSegments() {
 }
 
 const minus = (text) => text.replace("-", "−");
-const fixed = (value, digits) => (value === null || value === undefined ? "–" : minus(Number(value.toFixed(digits)).toFixed(digits)));
+const fixed = (value, digits) =>
+  value === null || value === undefined ? "–" : minus(Number(value.toFixed(digits)).toFixed(digits)); // no −0
 const percent = (value, digits = 1) => (value > 0 ? "+" : "") + fixed(value, digits) + " %";
 const whole = (value) => Math.round(value).toLocaleString("en");
 const rateText = (value) => `${+value.toPrecision(4)} bpp`;
