@@ -106,17 +106,21 @@ def test_the_interval_holds_the_mean_is_the_same_again_and_narrows_with_clips() 
 def test_systems_are_summarised_over_the_clips_that_have_a_value() -> None:
     above = [(r, v + 100) for r, v in bent()]
     curves = {
-        "anchor": {"a": bent(), "b": bent(), "c": bent()},
-        "ours": {"a": bent(scale=0.5), "b": bent(scale=0.7), "c": above, "d": bent()},
+        "anchor": {"a": bent(), "b": bent(), "c": bent(), "e": bent()},
+        "ours": {"a": bent(scale=0.5), "b": bent(scale=0.7), "c": above, "d": bent(), "e": bent(scale=0.6)},
+        "once": {"b": bent(scale=0.9)},
         "never": {"a": above},
     }
     found = summarise(curves, "anchor", "higher")
     assert found["anchor"] == "anchor"
     assert "PCHIP" in found["method"]
-    assert set(found["systems"]) == {"ours"}
+    assert set(found["systems"]) == {"ours", "once"}
+    once = found["systems"]["once"]
+    assert (once["mean"], once["low"], once["high"]) == (pytest.approx(-10), None, None)
     ours = found["systems"]["ours"]
-    assert ours["clips"] == {"a": pytest.approx(-50), "b": pytest.approx(-30), "c": None, "d": None}
-    assert (ours["mean"], ours["count"]) == (pytest.approx(-40), 2)
+    near = {clip: pytest.approx(value) for clip, value in (("a", -50), ("b", -30), ("e", -40))}
+    assert ours["clips"] == {**near, "c": None, "d": None}
+    assert (ours["mean"], ours["count"]) == (pytest.approx(-40), 3)
     assert -50 <= ours["low"] <= -40 <= ours["high"] <= -30
 
 

@@ -15,6 +15,7 @@ from tgvc_bench.records import shorten
 RESAMPLES = 10_000
 TAILS = (2.5, 97.5)  # per cent of the resampled means left out on either side
 SEED = 20260131
+LEAST_CLIPS = 3  # fewer say nothing about how clips differ
 METHOD = (
     "Bjontegaard delta rate in per cent: log10 of the rate as a piecewise cubic (PCHIP) of the value, integrated over "
     "the values that both curves reach; per clip through the points of real files that no other file of the system "
@@ -94,8 +95,8 @@ def summarise(curves: Mapping[str, Mapping[str, Curve]], anchor: str, better: st
         better: ``higher`` or ``lower``.
 
     Returns:
-        ``anchor``, ``method``, ``systems``: id -> ``mean, low, high`` over the clips that have a value, ``count`` of
-        these, ``clips``: name -> value or None. Systems without any value are left out.
+        ``anchor``, ``method``, ``systems``: id -> ``mean, low, high`` over the clips that have a value (no interval of
+        fewer than three), ``count`` of these, ``clips``: name -> value or None. Systems without any value are left out.
     """
     found: dict[str, Any] = {}
     base = curves.get(anchor, {})
@@ -106,6 +107,7 @@ def summarise(curves: Mapping[str, Mapping[str, Curve]], anchor: str, better: st
         known = [v for v in values.values() if v is not None]
         if known:
             mean, low, high = (shorten(v, 5) for v in mean_with_interval(known))
+            bounds = {"low": low, "high": high} if len(known) >= LEAST_CLIPS else {"low": None, "high": None}
             shown = {c: None if v is None else shorten(v, 5) for c, v in values.items()}
-            found[system] = {"mean": mean, "low": low, "high": high, "count": len(known), "clips": shown}
+            found[system] = {"mean": mean, **bounds, "count": len(known), "clips": shown}
     return {"anchor": anchor, "method": METHOD, "systems": found}

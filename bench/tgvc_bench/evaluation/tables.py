@@ -92,9 +92,14 @@ def _rate_cell(found: Mapping[str, Any] | None, clips: int) -> str:
     """Mean and interval in per cent; how many clips, where some have no value."""
     if found is None:
         return ""
-    text = f"{found['mean']:+.1f} % ({found['low']:+.1f} to {found['high']:+.1f})"
+    text = f"{found['mean']:+.1f} %{_interval(found)}"
     text += "" if found["count"] == clips else f", {found['count']} of {clips} clips"
-    return f"**{text}**" if found["high"] < 0 else text
+    return f"**{text}**" if found["high"] is not None and found["high"] < 0 else text
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    """Nothing where clips are too few."""
+    return "" if found["low"] is None else f" ({found['low']:+.1f} to {found['high']:+.1f})"
 
 
 def _mean_table(record: Record, rate: float) -> Iterator[str]:
@@ -125,7 +130,7 @@ def _ablation_table(record: Record) -> Iterator[str]:
     yield "| choice | without | metric | more bits for the same value | clips | published |"
     yield "|---|---|---|---|---|---|"
     for row in record["ablations"]:
-        bits = f"{row['more_bits_percent']:+.1f} % ({row['low']:+.1f} to {row['high']:+.1f})"
+        bits = f"{row['more_bits_percent']:+.1f} %{_interval(row)}"
         yield (
             f"| {row['title']} | {record['systems'][row['system']]['title']} | {row['metric']} | {bits} "
             f"| {row['clips']} | {row['published'] or 'not published'} |"
