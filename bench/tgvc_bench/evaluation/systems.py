@@ -17,6 +17,7 @@ ANCHOR = "svt-av1-p4"
 USUAL = ("*-warp", "*-latent", "svt-av1-p4", "x265-slow", "x264-veryslow", "vvenc-fast")
 _HUMAN = "human"
 ABLATED = "for an ablation"  # note of systems that stand for no codec of their own
+_COVERAGE = 0.7  # of the published code
 _TITLES = {
     "svt-av1-p4": "SVT-AV1 preset 4",
     "svt-av1-p2": "SVT-AV1 preset 2",
@@ -101,8 +102,12 @@ def _conventional_systems() -> dict[str, System]:
 
 
 def _ablation_systems() -> dict[str, System]:
-    """Profile actdiff with one of its choices taken back."""
-    variants = {
+    """Profile actdiff with key frames as far apart as the published coverage allows, and with one choice taken back.
+
+    Left to choose, it would answer most losses with nearer key frames, and hide them.
+    """
+    variants: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+        "ablated-nothing": ("at the published coverage", {}, {}),
         "ablated-fixed": ("as many key frames, evenly", {"gops": "fixed"}, {}),
         "ablated-uniform": ("points evenly spread", {"points": "uniform"}, {}),
         "ablated-moving": ("points that go farthest", {"points": "moving"}, {}),
@@ -113,7 +118,7 @@ def _ablation_systems() -> dict[str, System]:
         name: System(
             name,
             f"tgvc actdiff, {what}",
-            {"profile": "actdiff", **encode},
+            {"profile": "actdiff", "coverage": _COVERAGE, **encode},
             {"generator": "warp", **decode},
             note=ABLATED,
         )
@@ -126,17 +131,22 @@ _UVG = "ActDiff-VC on UVG at one rate:"
 ABLATIONS: tuple[Ablation, ...] = (
     Ablation(
         "Segments: adaptive or of one length",
-        "actdiff-warp",
+        "ablated-nothing",
         "ablated-fixed",
         f"{_UVG} +0.132 LPIPS, +24.7 FID, without edges too",
     ),
-    Ablation("Points: greedy or evenly spread", "actdiff-warp", "ablated-uniform", f"{_UVG} +0.025 LPIPS, +5.6 FID"),
+    Ablation("Points: greedy or evenly spread", "ablated-nothing", "ablated-uniform", f"{_UVG} +0.025 LPIPS, +5.6 FID"),
     Ablation(
-        "Points: greedy or those that go farthest", "actdiff-warp", "ablated-moving", f"{_UVG} +0.046 LPIPS, +12.5 FID"
+        "Points: greedy or those that go farthest",
+        "ablated-nothing",
+        "ablated-moving",
+        f"{_UVG} +0.046 LPIPS, +12.5 FID",
     ),
-    Ablation("Points: edges preferred or not", "actdiff-warp", "ablated-unweighted", f"{_UVG} +0.022 LPIPS, +1.4 FID"),
     Ablation(
-        "Key frames of a segment: two or one", "actdiff-warp", "ablated-one-key", f"{_UVG} +0.032 LPIPS, +1.3 FID"
+        "Points: edges preferred or not", "ablated-nothing", "ablated-unweighted", f"{_UVG} +0.022 LPIPS, +1.4 FID"
+    ),
+    Ablation(
+        "Key frames of a segment: two or one", "ablated-nothing", "ablated-one-key", f"{_UVG} +0.032 LPIPS, +1.3 FID"
     ),
 )
 
