@@ -13,7 +13,14 @@ from typing import Any
 from tgvc.backends.spec import DataFile, NetRecord, file_fault, hash_file
 from tgvc.diffusion.schedule import SCHEDULE
 from tgvc.errors import BundleError
-from tgvc.models.constants import CONSTANTS, AnyConstants, FlowConstants, HumanConstants, TrackerConstants
+from tgvc.models.constants import (
+    CONSTANTS,
+    AnimationConstants,
+    AnyConstants,
+    FlowConstants,
+    HumanConstants,
+    TrackerConstants,
+)
 from tgvc.models.contract import Tensors, contract_of, files_of, keeps_contract, optional_contract
 from tgvc.models.manifest import (
     FORMAT,
@@ -89,7 +96,8 @@ def contract_faults(manifest: Manifest) -> list[str]:
     needed = contract_of(constants)
     contract = needed | optional_contract(constants)
     faults = [f"file {name!r} is not known" for name in manifest.files if name not in files_of(constants)]
-    if not isinstance(constants, TrackerConstants | HumanConstants | FlowConstants) and constants.schedule != SCHEDULE:
+    unscheduled = TrackerConstants | HumanConstants | FlowConstants | AnimationConstants
+    if not isinstance(constants, unscheduled) and constants.schedule != SCHEDULE:
         faults.append(f"schedule {constants.schedule!r}, this release knows {SCHEDULE}")
     if lost := [name for name in needed if name not in manifest.nets]:
         faults.append(f"no {', '.join(lost)} among the networks")

@@ -170,12 +170,74 @@ class FlowConstants(_Checked):
             raise ValueError(f"cell_px={self.cell_px}: expected an even number")
 
 
-AnyConstants: TypeAlias = Constants | InterpolationConstants | TrackerConstants | HumanConstants | FlowConstants
+@dataclass(frozen=True, kw_only=True)
+class AnimationConstants(_Checked):
+    """Of a bundle of kind ``animation``: diffusion of all frames after one key picture, along a dense flow.
+
+    ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``halvings``: of the networks, so that they
+    take whole blocks of 2 ** ``halvings`` cells. ``width, width_most``: channels of the finest level and, doubling with
+    every halving, at most. ``depth``: residual blocks of a level. ``context``: D, of the key picture's embedding.
+    ``window``: T, frames of one run, the key picture's own included. ``latent_scale``: latents of the sampler =
+    ``latent_scale`` x those of the VAE. Of the sampler: ``steps``; ``sigma_min, sigma_max``, deviations of noise that
+    it goes between; ``scale_first, scale_last``, guidance of the first and of the last frame, others in between; ``fps,
+    motion, noise``, what the networks are told: frames per second, motion bucket, deviation of the noise that the key
+    picture is given.
+    """
+
+    latent_channels: int = _count(1, 256)
+    cell_px: int = _count(2, 64)
+    halvings: int = _count(1, 8)
+    width: int = _count(1, 65536)
+    width_most: int = _count(1, 65536)
+    depth: int = _count(1, 64)
+    context: int = _count(1, 65536)
+    window: int = _count(2, 1024)
+    latent_scale: float = _number(1e-6, 1e6)
+    steps: int = _count(1, 1000)
+    sigma_min: float = _number(1e-6, 1e6)
+    sigma_max: float = _number(1e-6, 1e6)
+    scale_first: float = _number(0, 100)
+    scale_last: float = _number(0, 100)
+    fps: int = _count(1, 1000)
+    motion: int = _count(0, 1000)
+    noise: float = _number(0, 1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min={self.sigma_min:g}: expected less than sigma_max={self.sigma_max:g}")
+
+    def channels(self, level: int) -> int:
+        """Channels after so many halvings."""
+        return min(self.width << level, self.width_most)
+
+    @property
+    def residual_levels(self) -> list[int]:
+        """Halvings at which each residual of the adapter lies: one at first, one per block and halving, the middle."""
+        levels = [0]
+        for level in range(self.halvings + 1):
+            levels += [level] * self.depth + ([level + 1] if level < self.halvings else [])
+        return [*levels, self.halvings]
+
+    @property
+    def residual_channels(self) -> list[int]:
+        """Channels of each residual: a halving keeps those of the level that it ends."""
+        channels = [self.channels(0)]
+        for level in range(self.halvings + 1):
+            channels += [self.channels(level)] * (self.depth + (level < self.halvings))
+        return [*channels, self.channels(self.halvings)]
+
+
+AnyConstants: TypeAlias = (
+    Constants | InterpolationConstants | TrackerConstants | HumanConstants | FlowConstants | AnimationConstants
+)
 RESIDUAL, INTERPOLATION, TRACKER, HUMAN, FLOW = "residual", "interpolation", "tracker", "human", "flow"
+ANIMATION = "animation"
 CONSTANTS: dict[str, type[AnyConstants]] = {
     RESIDUAL: Constants,
     INTERPOLATION: InterpolationConstants,
     TRACKER: TrackerConstants,
     HUMAN: HumanConstants,
     FLOW: FlowConstants,
+    ANIMATION: AnimationConstants,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tgvc.backends.spec import Dimension, TensorSpec, split_dimension
 from tgvc.models.constants import (
+    AnimationConstants,
     AnyConstants,
     FlowConstants,
     HumanConstants,
@@ -23,6 +24,7 @@ TINY_DECODER = "tiny_decoder"  # may be missing
 FEATURES, UPDATE = "features", "update"
 PREDICTOR, KEY, FRAME = "predictor", "key", "frame"
 MOVER = "mover"
+REFERENCE, ADAPTER = "reference", "adapter"
 VOCABULARY = "vocabulary"  # file of the text tower's tokens, see `tgvc.models.clip_text`; may be missing
 Tensors = tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]
 
@@ -37,6 +39,8 @@ def contract_of(constants: AnyConstants) -> dict[str, Tensors]:
         return human_contract(constants)
     if isinstance(constants, FlowConstants):
         return flow_contract(constants)
+    if isinstance(constants, AnimationConstants):
+        return animation_contract(constants)
     return residual_contract(constants.latent_channels, constants.cell_px, constants.maps)
 
 
@@ -196,6 +200,45 @@ def flow_contract(constants: FlowConstants) -> dict[str, Tensors]:
     inputs += [_tensor(name, "N", 2, "h", "w") for name in ("to_first", "to_last")]
     inputs += [_tensor("sent", "N", 3, "h", "w"), _tensor("when", "N", 2)]
     return {MOVER: (tuple(inputs), (_tensor("pictures", "N", *planes), _tensor("motion", "N", 4, "h", "w")))}
+
+
+def animation_contract(constants: AnimationConstants) -> dict[str, Tensors]:
+    """Inputs and outputs of the networks of kind ``animation``: B runs, T frames, N pictures, h x w blocks of cells.
+
+    Pictures are RGB in -1..1, ``pixels`` prepared as docs/bundle.md says. ``flow``: px, (x, y), from the key picture to
+    every frame, the first of which is the key picture's own and 0. ``moved``: features of the key picture, moved, after
+    each halving. ``t``: a quarter of the logarithm of the noise's deviation. ``ids``: frames per second less one,
+    motion bucket, deviation of the noise on the key picture. ``residual``: of the adapter, in the order of the steps.
+    The VAE's blocks are single cells; ``z`` and ``moments`` are as for ``interpolation``.
+    """
+    c, d, px, last = constants.latent_channels, constants.context, constants.cell_px, constants.halvings
+
+    def size(level: int) -> tuple[Dimension, Dimension]:
+        cells = 1 << (last - level)
+        return (f"{cells}*h", f"{cells}*w") if cells > 1 else ("h", "w")
+
+    block = tuple(f"{px << last}*{symbol}" for symbol in "hw")
+    picture = _tensor("picture", "N", RGB, f"{px}*h", f"{px}*w")
+    moved = tuple(_tensor(f"moved{n}", "B", "T", constants.channels(max(n - 1, 0)), *size(n)) for n in range(last + 1))
+    pairs = zip(constants.residual_levels, constants.residual_channels, strict=True)
+    residuals = tuple(_tensor(f"residual{n}", "B", "T", width, *size(level)) for n, (level, width) in enumerate(pairs))
+    noisy = (
+        _tensor("x", "B", 2 * c, "T", *size(0)),
+        _tensor("t", "B"),
+        _tensor("ids", "B", 3),
+        _tensor("embedding", "B", d),
+    )
+    return {
+        IMAGE_TOWER: ((_tensor("pixels", "N", RGB, IMAGE_PX, IMAGE_PX),), (_tensor("embedding", "N", d),)),
+        VAE_ENCODER: ((picture,), (_tensor("moments", "N", 2 * c, "h", "w"),)),
+        VAE_DECODER: (
+            (_tensor("z", "B", "T", c, "h", "w"),),
+            (_tensor("pictures", "B", "T", RGB, f"{px}*h", f"{px}*w"),),
+        ),
+        REFERENCE: ((_tensor("picture", "B", RGB, *block), _tensor("flow", "B", "T", 2, *block)), moved),
+        ADAPTER: ((*noisy, *moved), residuals),
+        UNET: ((*noisy, *residuals), (_tensor("v", "B", c, "T", *size(0)),)),
+    }
 
 
 def keeps_contract(found: Tensors, wanted: Tensors, *, fixed: bool) -> bool:
