@@ -22,7 +22,7 @@ from tgvc.diffusion.schedule import make_schedule
 from tgvc.models.clip_text import END, START, Vocabulary, tokenise_prompts
 from tgvc.models.constants import InterpolationConstants
 from tgvc.models.contract import TEXT_TOKENS
-from tgvc.synthesis.interpolation.conditioning import Conditioner, make_denoiser, place_ends
+from tgvc.synthesis.interpolation.conditioning import Condition, Conditioner
 from tgvc.types import FloatArray
 from tgvc_export.dynamicrafter.autoencoder import Autoencoder, AutoencoderConfig
 from tgvc_export.dynamicrafter.networks import ImageContext, VaeDecoder, VaeEncoder
@@ -136,6 +136,15 @@ def build_twins(params: dict[str, Any], clip: dict[str, Any], weights: Arrays) -
     return Twins(interpolation_constants(params, clip), nets)
 
 
+def predict_both(
+    twins: Twins, x: FloatArray, known: FloatArray, t: float, condition: Condition
+) -> tuple[FloatArray, FloatArray]:
+    """What the UNet makes of x beside the latents of both key pictures, with the condition and without."""
+    given = np.stack([np.concatenate([x, known])] * 2)
+    with_, without = twins.predict(given, np.full(2, t, np.float32), condition.fs, condition.text, condition.image)
+    return with_, without
+
+
 def run_pipeline(meta: Meta, arrays: Arrays, weights: Arrays) -> dict[str, Comparison]:
     """Two pictures to a clip, with all random numbers given."""
     params, sampling = meta["config"]["params"], meta["sampling"]
@@ -145,13 +154,12 @@ def run_pipeline(meta: Meta, arrays: Arrays, weights: Arrays) -> dict[str, Compa
     frames = sampling["T"]
     condition = conditioner.describe(pictures[0], frames)
     ends = conditioner.key_latents(pictures, arrays["in.vae_noise"].swapaxes(0, 1))
-    known = place_ends(ends[:, 0], ends[:, 1], frames)
-    run = make_denoiser(twins, condition, known)
+    known = np.zeros((len(ends), frames, *ends.shape[2:]), np.float32)
+    known[:, 0], known[:, -1] = ends[:, 0], ends[:, 1]
     first: list[tuple[FloatArray, FloatArray]] = []
 
     def denoise(x: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
-        v = run(x, t)
-        assert isinstance(v, tuple)
+        v = predict_both(twins, x, known, t, condition)
         first.append((v[0].copy(), v[1].copy()))
         return v
 

@@ -178,7 +178,7 @@ def test_streams_of_every_library_are_known() -> None:
 def test_arguments_have_the_width_that_kernels_read() -> None:
     packed = [pack_argument(a) for a in (None, 3, True, 0.5, np.float64(0.7))]
     assert [p.dtype.name for p in packed] == ["uint64", "uint32", "uint32", "float32", "float64"]
-    assert STEP.itemsize == 224
+    assert STEP.itemsize == 240
 
 
 # ---------------------------------------------------------------- texts and binaries

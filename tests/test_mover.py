@@ -20,8 +20,9 @@ from tgvc.models.bundle import load_bundle
 from tgvc.planning.dynamics import DynamicsPlanner
 from tgvc.planning.group import Task
 from tgvc.planning.plan import GroupPlan
-from tgvc.synthesis.densify import FrameFields, read_motion
+from tgvc.synthesis.densify import FrameFields
 from tgvc.synthesis.driven import rough_motion
+from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.paths import Paths
 from tgvc.synthesis.rough import describe_motion
 from tgvc.types import Picture, picture_planes, picture_size

@@ -32,8 +32,8 @@ from tgvc.planning.judge import judge, ms_ssim, squared_errors
 from tgvc.planning.keytrack import KeyTrack
 from tgvc.planning.plan import GroupPlan, render_group
 from tgvc.planning.segment import GLOBAL_STEP, KeyPair, SegmentPlan, SegmentPlanner
-from tgvc.synthesis.densify import PHASE_SCALE, read_motion
 from tgvc.synthesis.flow import measure_key_flow, shrink_plane
+from tgvc.synthesis.motion import PHASE_SCALE, read_motion
 from tgvc.types import Picture, VideoInfo, join_planes, picture_planes
 from tgvc.video.reader import TimedPicture
 
@@ -629,7 +629,7 @@ def test_a_model_that_folds_the_picture_gives_a_finite_motion():
 
 def test_the_forward_model_undoes_the_backward_one():
     from tgvc.planning.globalmotion import forward_model
-    from tgvc.synthesis.densify import model_at
+    from tgvc.synthesis.motion import model_at
 
     backward = np.random.default_rng(0).normal(size=(1, 4, 2)).astype(np.float32) * 2
     points = np.random.default_rng(1).random((200, 2)).astype(np.float32) * (512, 320)

@@ -14,17 +14,7 @@ from conftest import MakeClip, MakePicture
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.bitstream.transform import step_code
 from tgvc.planning.plan import render_group
-from tgvc.synthesis.densify import (
-    FrameFields,
-    bend_fields,
-    bilinear_model,
-    frame_fields,
-    linear_fields,
-    model_at,
-    nearest_field,
-    read_motion,
-    straight_points,
-)
+from tgvc.synthesis.densify import FrameFields, bend_fields, frame_fields, linear_fields, nearest_field, straight_points
 from tgvc.synthesis.flow import (
     CELL,
     KeyFlow,
@@ -33,6 +23,7 @@ from tgvc.synthesis.flow import (
     one_cv_thread,
     shrink_plane,
 )
+from tgvc.synthesis.motion import bilinear_model, model_at, read_motion
 from tgvc.synthesis.warp import WarpGenerator
 from tgvc.types import FloatArray, Motion, Picture, picture_planes, still_motion
 

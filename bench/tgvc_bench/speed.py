@@ -25,7 +25,7 @@ from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder, EncodeReport
 from tgvc.errors import BackendError, ConfigError
-from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.warp import WarpGenerator
 from tgvc.types import Picture
 from tgvc_bench.clips import read_clip

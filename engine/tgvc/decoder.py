@@ -22,9 +22,9 @@ from tgvc.generators import check_memory, make_generator, open_networks
 from tgvc.overlap import StageClock, run_ahead
 from tgvc.source import open_input
 from tgvc.synthesis.conditions import key_fineness
-from tgvc.synthesis.densify import read_motion
 from tgvc.synthesis.grain import read_texture
 from tgvc.synthesis.group import DecodedGroup
+from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.states import read_runs
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo

@@ -14,7 +14,7 @@ from tgvc.bitstream.container import Group, Reader
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.bitstream.segments import read_states, read_tracks
 from tgvc.config import PROFILE_IDS
-from tgvc.synthesis.densify import model_at, read_motion
+from tgvc.synthesis.motion import model_at, read_motion
 from tgvc.timing import shown_times
 
 _BACK_PX = 1.0

@@ -28,7 +28,7 @@ from tgvc.planning.actdiff import ActivePlanner
 from tgvc.planning.dynamics import DynamicsPlanner
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.synthesis.conditions import CELL_PX, Condition, group_conditions, key_fineness
-from tgvc.synthesis.densify import read_motion
+from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.paths import sent_paths
 from tgvc.synthesis.rough import SENT, describe_motion
 from tgvc.synthesis.trackmaps import segment_maps

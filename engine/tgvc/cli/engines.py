@@ -13,7 +13,11 @@ _GB = 1e9
 _DAY_S = 86400.0
 
 
-@click.group(cls=CommandLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=CommandLine,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="\b\nExamples:\n  tgvc engines list\n  tgvc engines clean --days 30",
+)
 def engines() -> None:
     """Show or remove engines that TensorRT built for this machine.
 

@@ -31,7 +31,7 @@ from tgvc.planning.group import GroupPlanner, Task, bit_price
 from tgvc.planning.plan import GroupPlan, render_group, shown_error
 from tgvc.planning.sampling import Moving, TrackLine, buy_as_published, buy_greedily, match_bits
 from tgvc.planning.segment import GLOBAL_STEP
-from tgvc.synthesis.densify import model_at
+from tgvc.synthesis.motion import model_at
 from tgvc.types import FloatArray, Picture, picture_planes, picture_size
 
 # About an octave of key frames apart: coverage, and distance in units of the limit that belongs to the published

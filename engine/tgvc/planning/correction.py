@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tgvc.synthesis.densify import REACH_PX, bilinear_model
+from tgvc.synthesis.densify import REACH_PX
 from tgvc.synthesis.flow import CELL, measure_flow
+from tgvc.synthesis.motion import bilinear_model
 from tgvc.types import FloatArray
 from tgvc_kernels import ops
 

@@ -28,7 +28,7 @@ from tgvc.planning.group import Choice, GroupPlanner, Task
 from tgvc.planning.plan import GroupPlan
 from tgvc.planning.sampling import Moving, buy_greedily
 from tgvc.planning.segment import GLOBAL_STEP
-from tgvc.synthesis.densify import model_at
+from tgvc.synthesis.motion import model_at
 from tgvc.types import BoolArray, FloatArray, Picture, picture_planes, picture_size
 
 SPACINGS = (16, 32)

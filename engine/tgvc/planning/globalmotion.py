@@ -10,8 +10,8 @@ import numpy as np
 from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, usual_transform
 from tgvc.bitstream.transform import quantise, step_px
 from tgvc.planning.correction import SegmentView, find_candidates, fit_model
-from tgvc.synthesis.densify import bilinear_model, model_at, read_motion
 from tgvc.synthesis.flow import CELL, shrink_plane
+from tgvc.synthesis.motion import bilinear_model, model_at, read_motion
 from tgvc.types import BoolArray, FloatArray, Plane
 from tgvc_kernels import ops
 

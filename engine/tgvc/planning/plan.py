@@ -13,8 +13,9 @@ import numpy as np
 from tgvc.bitstream.group import MotionKind, pack_keys, pack_open_keys
 from tgvc.bitstream.motion import SegmentMotion
 from tgvc.planning.judge import Verdict
-from tgvc.synthesis.densify import frame_fields, read_motion
+from tgvc.synthesis.densify import frame_fields
 from tgvc.synthesis.flow import CELL
+from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.warp import WarpGenerator, blend_luma
 from tgvc.types import Picture, picture_planes, picture_size
 

@@ -23,8 +23,9 @@ from tgvc.planning.correction import (
     spread_tracks,
 )
 from tgvc.planning.globalmotion import plan_global
-from tgvc.synthesis.densify import PHASE_SCALE, FrameFields, frame_fields, read_motion
+from tgvc.synthesis.densify import FrameFields, frame_fields
 from tgvc.synthesis.flow import CELL, KeyFlow, measure_key_flow, shrink_plane
+from tgvc.synthesis.motion import PHASE_SCALE, read_motion
 from tgvc.synthesis.warp import blend_luma
 from tgvc.types import FloatArray, Picture, Plane, picture_planes
 from tgvc_kernels import ops

@@ -28,7 +28,7 @@ from tgvc.planning.globalmotion import plan_global
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.planning.plan import GroupPlan
 from tgvc.planning.segment import GLOBAL_STEP
-from tgvc.synthesis.densify import model_at
+from tgvc.synthesis.motion import model_at
 from tgvc.types import FloatArray, Picture, TrajectorySet, picture_planes, picture_size
 
 TRACK_STEP = step_code(2.0)  # a quarter of the 8 px cell that latent guidance works on

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tgvc.synthesis.densify import FrameFields, model_at
+from tgvc.synthesis.densify import FrameFields
 from tgvc.synthesis.flow import CELL
+from tgvc.synthesis.motion import model_at
 from tgvc.types import BoolArray, FloatArray, Motion
 from tgvc_kernels import ops
 

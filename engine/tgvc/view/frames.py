@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from tgvc.bitstream.container import Header
-from tgvc.synthesis.densify import model_at, read_motion
 from tgvc.synthesis.flow import CELL, measure_key_flow
+from tgvc.synthesis.motion import model_at, read_motion
 from tgvc.types import BoolArray, FloatArray, Motion, Picture, picture_planes
 from tgvc.video.colour import Scaler, picture_frame
 from tgvc.view.canvas import DIM, MODES, TEXT, TRACKS, Box, Canvas, Point
