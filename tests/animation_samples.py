@@ -46,7 +46,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     published.CONTROL: {
         **_UNET,
         "num_attention_heads": [2, 4],
-        "heads_of_copy": [2, 2],
+        "heads_of_copy": [2, 4],
         "conditioning_embedding_out_channels": [4, 6, 8, 12],
     },
 }

@@ -21,12 +21,12 @@ if TYPE_CHECKING:  # torch takes long to import, and --help needs none of it
     from tgvc_export.precision import Precision
     from tgvc_export.resident import MemoryWatch
 
-INTERPOLATION, TRACKER = "dynamicrafter-512-interp", "cotracker3"
+INTERPOLATION, TRACKER, ANIMATION = "dynamicrafter-512-interp", "cotracker3", "svd-mofa"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 
-def _shared_options(command: _Command) -> _Command:
+def _bundle_options(command: _Command) -> _Command:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Report as JSON on standard output."),
         click.option("-q", "--quiet", is_flag=True, help="No progress bar and no report."),
@@ -45,16 +45,19 @@ def _shared_options(command: _Command) -> _Command:
             show_default=True,
             help="Of ONNX. 23 keeps attention in one piece, for CUDA in ONNX Runtime; TensorRT-RTX does not take it.",
         ),
-        click.option(
-            "--config", type=_PATH, metavar="JSON", help="Sizes of the networks, if they are not the published ones."
-        ),
         click.option("-o", "--output", type=_PATH, required=True, metavar="BUNDLE", help="Folder to write."),
-        click.option(
-            "--checkpoint", type=_PATH, required=True, metavar="FILE", help="Weights: .ckpt, .pth or .safetensors."
-        ),
     ):
         command = option(command)
     return command
+
+
+def _shared_options(command: _Command) -> _Command:
+    command = click.option(
+        "--config", type=_PATH, metavar="JSON", help="Sizes of the networks, if they are not the published ones."
+    )(_bundle_options(command))
+    return click.option(
+        "--checkpoint", type=_PATH, required=True, metavar="FILE", help="Weights: .ckpt, .pth or .safetensors."
+    )(command)
 
 
 @click.group(cls=ExportLine, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -149,6 +152,62 @@ def tracker(
     _run(make, checkpoint, output, overwrite, quiet, as_json)
 
 
+@export.command(
+    ANIMATION,
+    epilog=f"\b\nExample:\n  tgvc export {ANIMATION} --checkpoint stable-video-diffusion-img2vid-xt-1-1 "
+    "--adapter ckpts/controlnet -o mofa --precision fp16",
+)
+@_bundle_options
+@click.option(
+    "--features",
+    type=click.Choice(["splatted", "looked-up"]),
+    default="splatted",
+    show_default=True,
+    help="How the key picture's features move: forwards as published, or by the inverse flow, without scattering.",
+)
+@click.option("--adapter", type=_PATH, metavar="FOLDER", help="controlnet, if it lies elsewhere.")
+@click.option(
+    "--checkpoint", type=_PATH, required=True, metavar="FOLDER", help="With unet, vae, image_encoder and controlnet."
+)
+def animation(
+    checkpoint: Path,
+    adapter: Path | None,
+    features: str,
+    output: Path,
+    precision: Precision,
+    opset: int,
+    overwrite: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Stable Video Diffusion with MOFA-Video's adapter: all frames after one key picture, along a flow.
+
+    Made of the folders of img2vid-xt or img2vid-xt-1-1 as diffusers publishes them, and of the adapter's beside them.
+    `tgvc fetch` does not have them. No generator of this release decodes with the bundle.
+    """
+
+    def make(on_progress: OnProgress | None) -> ModelBundle:
+        from tgvc_export.dynamicrafter.bundle import BundleLabel
+        from tgvc_export.mofa.bundle import export_animation
+        from tgvc_export.mofa.published import LICENCE, TERMS, open_folder
+
+        opened = open_folder(checkpoint, adapter, on_progress)
+        revision = f"{opened.sha256[:12]}-{precision}"
+        notes = {"source": str(checkpoint.name), "source_sha256": opened.sha256, "terms": TERMS}
+        label = BundleLabel(name=ANIMATION, revision=revision, licence=LICENCE, notes=notes)
+        return export_animation(
+            opened,
+            output,
+            label,
+            forwards=features == "splatted",
+            precision=precision,
+            opset=opset,
+            on_progress=on_progress,
+        )
+
+    _write(make, output, overwrite, quiet, as_json)
+
+
 export.add_command(engines)
 
 
@@ -200,13 +259,23 @@ def _run(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    def make_of_file(on_progress: OnProgress | None) -> ModelBundle:
+        from tgvc_export.checkpoint import open_checkpoint
+
+        return make(open_checkpoint(checkpoint, on_progress), on_progress)
+
+    _write(make_of_file, output, overwrite, quiet, as_json)
+
+
+def _write(
+    make: Callable[[OnProgress | None], ModelBundle], output: Path, overwrite: bool, quiet: bool, as_json: bool
+) -> None:
     _check_place(output, overwrite)
     with _one_error():
-        from tgvc_export.checkpoint import open_checkpoint
         from tgvc_export.resident import MemoryWatch
 
         with MemoryWatch() as watch, show_progress(quiet) as on_progress:
-            bundle = make(open_checkpoint(checkpoint, on_progress), on_progress)
+            bundle = make(on_progress)
     _report(bundle, watch, as_json, quiet)
 
 

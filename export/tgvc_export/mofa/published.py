@@ -42,6 +42,12 @@ FILES: Mapping[str, str] = {
 }
 _CONFIG, _MOST_BYTES = "config.json", 1 << 20
 _UNUSED = {IMAGE: frozenset({POSITIONS})}
+LICENCE = "Stability AI's, see its LICENSE file"
+TERMS = (
+    "Stable Video Diffusion, by Stability AI: its weights, and whatever is made of them, are under the licence of "
+    "Stability AI that lies beside them. MOFA-Video's code is under Apache-2.0; read what its repository of weights "
+    "says of these. The image tower is OpenCLIP ViT-H/14, trained on LAION-2B (MIT)."
+)
 # Of the sampler, as MOFA-Video calls it: its noise is Stable Video Diffusion's
 STEPS, SIGMA_MIN, SIGMA_MAX, GUIDANCE_FIRST, GUIDANCE_LAST = 25, 0.002, 700.0, 1.0, 3.0
 FRAME_RATE, MOTION, NOISE = 7, 128, 0.02

@@ -21,7 +21,7 @@ def shrink_flow(flow: Tensor, factor: int) -> Tensor:
 def splat(features: Tensor, flow: Tensor) -> Tensor:
     """Move features forwards: each cell adds its own to the four cells around where it goes; plain averages.
 
-    In a graph: ``ScatterND`` with sums, four times. What goes outside is lost; where nothing comes there is 0.
+    In a graph: ``ScatterElements`` with sums, four times. What goes outside is lost; where nothing comes there is 0.
 
     Args:
         features: (N, C, h, w).
@@ -47,7 +47,8 @@ def splat(features: Tensor, flow: Tensor) -> Tensor:
         inside = (to_x >= 0) & (to_x < width) & (to_y >= 0) & (to_y < height)
         cell = to_y.clamp(0, height - 1).long() * width + to_x.clamp(0, width - 1).long() + run
         share = torch.where(inside, share, torch.zeros_like(share))
-        total = total.index_put((cell.reshape(-1),), rows_of * share.reshape(-1, 1), accumulate=True)
+        to = cell.reshape(-1, 1).expand(rows_of.shape)
+        total = total.scatter_add(0, to, rows_of * share.reshape(-1, 1))
     means = total[:, :-1] / (total[:, -1:] + _EPS)
     return means.reshape(n, height, width, channels).permute(0, 3, 1, 2).to(kind)
 
