@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,26 @@ def test_names_and_shapes_are_those_of_diffusers_and_so_are_the_numbers_of_param
         *(f"flow_encoder.encoders.{n}.conv_in" for n in range(3)),
         *(f"flow_encoder.zeroconvs.{n}" for n in range(3)),
     }
+
+
+def test_at_full_width_every_network_gives_the_shapes_of_the_contract() -> None:
+    sizes = AnimationSizes()
+    contract = contract_of(sizes.constants())
+    lengths = {"N": 1, "B": 1, "T": 2, "h": 1, "w": 2}
+    adapter, unet, vae, tower = (sizes.build(name) for name in ("controlnet", "unet", "vae", "image_encoder"))
+    nets = {"reference": adapter, "adapter": adapter, "unet": unet, "vae_encoder": vae, "vae_decoder": vae}
+    for net, module in (nets | {"image_tower": tower}).items():
+        inputs, outputs = (fix_specs(specs, lengths) for specs in contract[net])
+        with torch.device("meta"), torch.no_grad():
+            found = wrap_network(net, module)(**{spec.name: torch.zeros(spec.shape) for spec in inputs})
+        found = found if isinstance(found, tuple) else (found,)
+        assert [tuple(value.shape) for value in found] == [spec.shape for spec in outputs]
+    assert len(contract["adapter"][1]) == 13
+
+
+def test_noise_goes_from_much_to_little() -> None:
+    with pytest.raises(ValueError, match="sigma_min=700: expected less than sigma_max=700"):
+        replace(SIZES.constants(), sigma_min=700.0)
 
 
 def test_small_networks_give_what_those_of_diffusers_give() -> None:
