@@ -30,7 +30,7 @@ from tgvc_export.command import export  # noqa: E402
 from tgvc_export.graph_rules import fix_specs  # noqa: E402
 from tgvc_export.mofa.adapter import Adapter  # noqa: E402
 from tgvc_export.mofa.autoencoder import TemporalVae  # noqa: E402
-from tgvc_export.mofa.bundle import make_example, wrap_network  # noqa: E402
+from tgvc_export.mofa.bundle import choose_precision, make_example, wrap_network  # noqa: E402
 from tgvc_export.mofa.config import AdapterConfig, TemporalVaeConfig, VideoConfig  # noqa: E402
 from tgvc_export.mofa.image import EmbeddingTower, TowerConfig  # noqa: E402
 from tgvc_export.mofa.published import AnimationSizes, open_folder  # noqa: E402
@@ -329,6 +329,14 @@ def test_features_move_in_the_shipped_runtime_as_in_torch(tmp_path: Path) -> Non
         case = Case({name: value.numpy() for name, value in example.items()}, wanted)
         # sums in another order; places of pixels are exact
         assert check_files([record], {"reference": [case]})["reference"]["max_abs"] < 1e-5
+
+
+def test_only_the_encoder_of_pictures_never_computes_in_halves() -> None:
+    used = {net: choose_precision(net, "fp16", upcast=True) for net in CONTRACT}
+    assert {net for net, precision in used.items() if precision != "fp16"} == {"vae_encoder"}
+    assert used["vae_encoder"] == "stored-halves"
+    assert choose_precision("vae_encoder", "fp16", upcast=False) == "fp16"
+    assert choose_precision("vae_encoder", "fp32", upcast=True) == "fp32"
 
 
 @pytest.mark.slow

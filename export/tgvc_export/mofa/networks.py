@@ -15,7 +15,6 @@ class VaeEncoder(nn.Module):
     def __init__(self, vae: TemporalVae) -> None:
         super().__init__()
         self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
-        self.encoder.stays_float32 = vae.config.force_upcast
 
     def forward(self, picture: Tensor) -> Tensor:
         """See `TemporalVae.encode`."""
