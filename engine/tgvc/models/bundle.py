@@ -56,6 +56,20 @@ def bundle_folder(which: str | os.PathLike[str]) -> Path:
     return Path(which)
 
 
+def name_bundle(asked: str | None, usual: str) -> str:
+    """The bundle that was asked for, or the usual one where there is one.
+
+    Raises:
+        BundleError: none was asked for, and the usual one is not embedded.
+    """
+    if asked is None and not (bundle_folder(usual) / MANIFEST).is_file():
+        raise BundleError(
+            f"bundle {usual}: not embedded in this release; expected --bundle with the folder of one that was trained, "
+            "see `tgvc-train --help`"
+        )
+    return usual if asked is None else asked
+
+
 def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:
     """Find a bundle and verify all of it: manifest, sizes, hashes, and that its networks fit each other.
 
