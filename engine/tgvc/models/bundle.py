@@ -62,7 +62,7 @@ def name_bundle(asked: str | None, usual: str) -> str:
     Raises:
         BundleError: none was asked for, and the usual one is not embedded.
     """
-    if asked is None and not (bundle_folder(usual) / MANIFEST).is_file():
+    if asked is None and usual not in EMBEDDED and not (bundle_folder(usual) / MANIFEST).is_file():
         raise BundleError(
             f"bundle {usual}: not embedded in this release; expected --bundle with the folder of one that was trained, "
             "see `tgvc-train --help`"
