@@ -18,7 +18,7 @@ from tgvc_export.mttf.grids import look
 from tgvc_export.mttf.networks import Mttf
 from tgvc_train.checkpoint import Average
 from tgvc_train.human_data import Pairs, PairSource
-from tgvc_train.losses import luma_of, picture_loss
+from tgvc_train.losses import dissimilarity, luma_of, picture_loss
 from tgvc_train.run import Run
 
 NAME = "human"
@@ -181,17 +181,6 @@ def halve(pairs: Pairs) -> Pairs:
 def weighted_error(flow: Tensor, pairs: Pairs) -> Tensor:
     """Mean error of a flow (B, 2, h, w) in cells where the measured one is believed."""
     return (pairs.trust * (flow - pairs.flow).abs()).mean() / pairs.trust.mean().clamp(min=0.05)
-
-
-def dissimilarity(made: Tensor, wanted: Tensor) -> Tensor:
-    """1 less the mean structural similarity of lumas (N, 1, H, W) in -1..1, over windows of 8 px."""
-    first, second = 0.02**2, 0.06**2  # (0.01 L)^2 and (0.03 L)^2 with L = 2
-    mean_a, mean_b = (functional.avg_pool2d(p, 8, 4) for p in (made, wanted))
-    var_a = functional.avg_pool2d(made * made, 8, 4) - mean_a.square()
-    var_b = functional.avg_pool2d(wanted * wanted, 8, 4) - mean_b.square()
-    both = functional.avg_pool2d(made * wanted, 8, 4) - mean_a * mean_b
-    alike = (2 * mean_a * mean_b + first) * (2 * both + second)
-    return 1 - (alike / ((mean_a.square() + mean_b.square() + first) * (var_a + var_b + second))).mean()
 
 
 @torch.no_grad()

@@ -31,6 +31,17 @@ def picture_loss(made: Tensor, wanted: Tensor) -> Tensor:
     return loss
 
 
+def dissimilarity(made: Tensor, wanted: Tensor) -> Tensor:
+    """1 less the mean structural similarity of lumas (N, 1, H, W) in -1..1, over windows of 8 px."""
+    first, second = 0.02**2, 0.06**2  # (0.01 L)^2 and (0.03 L)^2 with L = 2
+    mean_a, mean_b = (functional.avg_pool2d(p, 8, 4) for p in (made, wanted))
+    var_a = functional.avg_pool2d(made * made, 8, 4) - mean_a.square()
+    var_b = functional.avg_pool2d(wanted * wanted, 8, 4) - mean_b.square()
+    both = functional.avg_pool2d(made * wanted, 8, 4) - mean_a * mean_b
+    alike = (2 * mean_a * mean_b + first) * (2 * both + second)
+    return 1 - (alike / ((mean_a.square() + mean_b.square() + first) * (var_a + var_b + second))).mean()
+
+
 def fine_octave(luma: Tensor) -> Tensor:
     """What of a luma (N, 1, H, W) is gone at half size: the finest level of a Laplacian pyramid."""
     row = luma.new_tensor(_BINOMIAL) / 16

@@ -13,8 +13,7 @@ from torch import Tensor
 from tgvc.synthesis.rough import CELL_PX
 from tgvc_export.nano.mover import Mover
 from tgvc_train.checkpoint import Average
-from tgvc_train.human import dissimilarity
-from tgvc_train.losses import luma_of, picture_loss
+from tgvc_train.losses import dissimilarity, luma_of, picture_loss
 from tgvc_train.run import Run
 from tgvc_train.samples import Sample, Samples, cut_planes, mirror_planes
 

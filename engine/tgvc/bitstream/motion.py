@@ -162,3 +162,9 @@ def anchor_cells(points: FloatArray, grid: Grid) -> Anchors:
 def anchor_grid(width: int, height: int) -> Grid:
     """Cells across and down of a picture of a working size in px."""
     return -(-width // ANCHOR_PITCH_PX), -(-height // ANCHOR_PITCH_PX)
+
+
+def all_cells(width: int, height: int) -> Anchors:
+    """All cells of the anchors' grid of a working size in px, row by row, int32 (P, 2)."""
+    across, down = anchor_grid(width, height)
+    return np.stack(np.meshgrid(np.arange(across), np.arange(down)), axis=-1).reshape(-1, 2).astype(np.int32)

@@ -20,7 +20,7 @@ from tgvc.analysis.following import FlowFollower, Follower, KeyScan, NetworkFoll
 from tgvc.analysis.selection import CELLS, edge_weights, rank_moving, spread_points
 from tgvc.bitstream.group import MAX_GAP, uniform_keys
 from tgvc.bitstream.header import DEFAULT_MATRIX
-from tgvc.bitstream.motion import Anchors, SegmentMotion, anchor_grid, anchor_points
+from tgvc.bitstream.motion import SegmentMotion, all_cells, anchor_grid, anchor_points
 from tgvc.bitstream.tracks import MotionCoder
 from tgvc.bitstream.transform import dequantise, quantise, step_code, step_px
 from tgvc.config import GOPS, POINTS
@@ -151,7 +151,7 @@ class ActivePlanner(GroupPlanner):
         if start not in known.scans:
             width, height = picture_size(task.pictures[0])
             shrink = width // known.looks[0].shape[1]
-            anchors = (anchor_points(_all_cells(width, height)) + 0.5) / shrink - 0.5
+            anchors = (anchor_points(all_cells(width, height)) + 0.5) / shrink - 0.5
             across, down = anchor_grid(width, height)
             last = np.asarray(known.looks[0].shape[1::-1], np.float32) - 1
             grid = np.minimum(anchors, last).astype(np.float32).reshape(down, across, 2)
@@ -266,7 +266,7 @@ class ActivePlanner(GroupPlanner):
         width, height = picture_size(task.pictures[a])
         scan = self._scan(task, a)
         shrink, tracks = width // scan.size[0], scan.tracks(b - a + 1)
-        cells = _all_cells(width, height)
+        cells = all_cells(width, height)
         points = anchor_points(cells)
         moves = np.asarray((tracks.xy[:, 1:] - tracks.xy[:, :1]) * shrink, np.float32)
         across, down = anchor_grid(width, height)
@@ -292,12 +292,6 @@ class ActivePlanner(GroupPlanner):
             transform="dpcm" if self._parity else "dst",
         )
         return moving, edges
-
-
-def _all_cells(width: int, height: int) -> Anchors:
-    """All cells of the anchors' grid, row by row, int32 (P, 2)."""
-    across, down = anchor_grid(width, height)
-    return np.stack(np.meshgrid(np.arange(across), np.arange(down)), axis=-1).reshape(-1, 2).astype(np.int32)
 
 
 def limits_at(coverage: float) -> Limits:

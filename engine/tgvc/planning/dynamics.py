@@ -19,7 +19,7 @@ from tgvc.analysis.following import FlowFollower, shrink_pictures
 from tgvc.analysis.tracking import fill_hidden
 from tgvc.analysis.watershed import choose_anchors, edge_distance, motion_edges
 from tgvc.bitstream.group import MAX_GAP, uniform_keys
-from tgvc.bitstream.motion import MAX_TRACKS, SegmentMotion, anchor_cells, anchor_grid, anchor_points
+from tgvc.bitstream.motion import MAX_TRACKS, SegmentMotion, all_cells, anchor_cells, anchor_grid, anchor_points
 from tgvc.bitstream.tracks import MotionCoder
 from tgvc.bitstream.transform import dequantise, quantise, step_code, step_px
 from tgvc.planning.gaps import split_failures
@@ -174,8 +174,7 @@ class DynamicsPlanner(GroupPlanner):
 
     def _look(self, task: Task, a: int, b: int) -> tuple[Moving, npt.NDArray[np.int32]]:
         width, height = picture_size(task.pictures[a])
-        across, down = anchor_grid(width, height)
-        cells = np.stack(np.meshgrid(np.arange(across), np.arange(down)), axis=-1).reshape(-1, 2).astype(np.int32)
+        cells = all_cells(width, height)
         points = anchor_points(cells)
         if a not in self._views:
             assert self._follower is not None
