@@ -15,6 +15,7 @@ from tgvc.types import picture_planes
 from tgvc_bench.evaluation import conventional, motion, systems
 from tgvc_bench.evaluation.bdrate import bd_rate, find_front, mean_with_interval, summarise
 from tgvc_bench.evaluation.code import strip_code
+from tgvc_bench.evaluation.plan import Question, entry_key, stream_key
 from tgvc_bench.evaluation.sources import find_clips
 from tgvc_bench.evaluation.tables import BEGIN, END, replace_block
 
@@ -248,6 +249,21 @@ def test_code_counts_and_comments_do_not() -> None:
     told = '"""Module."""\ndef f(x):  # why\n    """Doc."""\n\n    return x + 1\n'
     assert strip_code(told) == strip_code(plain)
     assert strip_code("def f(x):\n    return x + 2\n") != strip_code(plain)
+
+
+def test_new_networks_count_for_the_systems_that_use_them_and_for_no_other(tmp_path: Path) -> None:
+    compared = [
+        systems.define_system(f"painted=generator=latent,decode.bundle={tmp_path}"),
+        systems.define_system(f"seen=profile=tgvc,embedder={tmp_path},generator=warp"),
+        systems.CATALOGUE["auto-warp"],
+    ]
+    question = Question((tmp_path / "clip.mp4",), tuple(compared), metrics=("psnr_y",))
+    keys = []
+    for text in ("{}", '{"revision": 2}'):
+        (tmp_path / "manifest.json").write_text(text)
+        keys.append([(entry_key(question, "clip", s, 0.005), stream_key("clip", s, 0.005)) for s in compared])
+    changed = [[old != new for old, new in zip(*pair, strict=True)] for pair in zip(*keys, strict=True)]
+    assert changed == [[True, False], [True, True], [False, False]]
 
 
 def test_clips_of_folders_and_files_come_once_and_names_must_differ(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ _LEAST_ERROR = 4e-5  # mean squared error that counts as 50 dB, so that black cr
 class AutoencoderRecipe:
     """Everything that decides the outcome."""
 
-    steps: int = 9000
+    steps: int = 12000
     batch: int = 12
     crop: int = 128  # px
     rate: float = 1e-3
     latents: int = LATENTS
     noise: float = 0.3  # deviation of the noise on the latents
     drift: float = 0.003  # weight of the divergence of the latents from those of the weight-free picture
-    critic_from: int = 4500
+    critic_from: int = 6000
     critic_weight: float = 0.03
     seed: int = 0
 

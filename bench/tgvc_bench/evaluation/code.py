@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 
 from tgvc.errors import ConfigError
+from tgvc.models.bundle import bundle_folder
+from tgvc.models.manifest import MANIFEST
 
 # rooms of tgvc that touch no picture
 _APART = ("__main__", "api", "batch", "cli", "demo", "doctor", "fetch", "view")
@@ -23,13 +25,15 @@ _CONVENTIONAL = ("baselines", "encoders", "evaluation.conventional")
 
 @cache
 def hash_ours() -> str:
-    """SHA-256 over encoder, decoder, kernels, embedded networks and scores."""
+    """SHA-256 over encoder, decoder, kernels and scores; networks are not in it, see `hash_networks`."""
     rooms = [p for p in sorted(_root("tgvc").iterdir()) if p.stem not in _APART and p.name != "assets"]
-    assets = sorted(p for p in (_root("tgvc") / "assets").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    digest = hashlib.sha256(_hash_modules([*rooms, _root("tgvc_kernels"), *_bench(_SCORES + _OURS)]).encode())
-    for path in assets:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return _hash_modules([*rooms, _root("tgvc_kernels"), *_bench(_SCORES + _OURS)])
+
+
+def hash_networks(names: Iterable[str]) -> list[str | None]:
+    """SHA-256 of the manifests of bundles, which hold the hashes of their files; None for one that is not there."""
+    manifests = [bundle_folder(name) / MANIFEST for name in names]
+    return [hashlib.sha256(p.read_bytes()).hexdigest() if p.is_file() else None for p in manifests]
 
 
 @cache

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from tgvc.errors import ConfigError
 from tgvc_bench.evaluation.cache import ResultCache
-from tgvc_bench.evaluation.code import hash_conventional, hash_ours
+from tgvc_bench.evaluation.code import hash_conventional, hash_networks, hash_ours
 from tgvc_bench.evaluation.conventional import BaselinePart
 from tgvc_bench.evaluation.metrics import METRICS, WITHOUT_WEIGHTS
 from tgvc_bench.evaluation.ours import OurPart
@@ -77,7 +77,8 @@ class Question:
 
 def entry_key(question: Question, identity: str, system: System, rate: float) -> str:
     """Everything that decides an entry, as a hash: the pictures, what is done with them, by which code."""
-    code = [hash_conventional(), ffmpeg_version()] if system.codec else [hash_ours()]
+    networks = hash_networks([*system.eyes, *system.painters])
+    code = [hash_conventional(), ffmpeg_version()] if system.codec else [hash_ours(), *networks]
     vmaf = [ffmpeg_version()] if any(m.startswith("vmaf") for m in question.metrics) else []
     sizes = None if question.sizes is None else [str(s) for s in question.sizes]
     facts = [
@@ -89,7 +90,7 @@ def entry_key(question: Question, identity: str, system: System, rate: float) ->
 
 def stream_key(identity: str, system: System, rate: float) -> str:
     """Everything that decides a stream of ours."""
-    facts = [identity, rate, dict(system.encode), hash_ours()]
+    facts = [identity, rate, dict(system.encode), hash_ours(), *hash_networks(system.eyes)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
-from tgvc.config import GENERATORS, PROFILES, DecoderConfig, EncoderConfig
+from tgvc.config import GENERATORS, HUMAN_BUNDLE, PROFILES, DecoderConfig, EncoderConfig
 from tgvc.errors import ConfigError
+from tgvc.generators import BUNDLES
 from tgvc_bench.encoders import ENCODERS, is_available
 
 ANCHOR = "svt-av1-p4"
 USUAL = ("*-warp", "*-latent", "svt-av1-p4", "x265-slow", "x264-veryslow", "vvenc-fast")
 _HUMAN = "human"
+_OF_PEOPLE = ("auto", _HUMAN)  # profiles whose encoder may look with networks of people
 ABLATED = "for an ablation"  # note of systems that stand for no codec of their own
 _COVERAGE = 0.7  # of the published code
 _TITLES = {
@@ -58,6 +60,19 @@ class System:
     def family(self) -> str:
         """``tgvc`` or ``conventional``."""
         return "conventional" if self.codec else "tgvc"
+
+    @property
+    def eyes(self) -> list[str]:
+        """Names or folders of the bundles that the encoder may look with."""
+        named = [str(self.encode[option]) for option in ("embedder", "tracker", "bundle") if option in self.encode]
+        people = not self.codec and "bundle" not in self.encode and self.encode.get("profile", "auto") in _OF_PEOPLE
+        return named + [HUMAN_BUNDLE] * people
+
+    @property
+    def painters(self) -> list[str]:
+        """Name or folder of the bundle that the decoder paints with, if it needs one."""
+        named = self.decode.get("bundle") or BUNDLES.get(str(self.decode.get("generator")))
+        return [str(named)] if named else []
 
     def describe(self) -> dict[str, Any]:
         """The system as it stands in a record."""
