@@ -19,6 +19,7 @@ SPREADS = ("shepard", "nearest")
 NOISES = ("moved", "still")
 PAINTS = ("all", "keys")
 GOPS = ("adaptive", "fixed")
+CROPS = ("square",)
 POINTS = ("greedy", "unweighted", "uniform", "moving")
 PARITIES = ("corrected", "reference")
 OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options that only bundles of this kind know
@@ -101,6 +102,12 @@ class EncoderConfig:
         None, "constant quality instead of a target: 4 (fine) .. 70 (coarse)", minimum=4.0, maximum=70.0
     )
     size: tuple[int, int] | None = option(None, "working size WxH, multiples of 16; default: fits 512x320, aspect kept")
+    crop: str | None = option(
+        None,
+        "part of the picture that is coded: square = its middle square, as the published codecs of people do; default: "
+        "all of it",
+        choices=CROPS,
+    )
     effort: int = option(2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=4)
     group: int = option(96, "frames per independently decodable group, at most", minimum=2, maximum=1024)
     frames: int | None = option(None, "encode only the first N frames", minimum=1, maximum=1 << 31)

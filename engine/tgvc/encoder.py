@@ -87,7 +87,8 @@ class Encoder:
         began = time.perf_counter()
         config = self.config
         # planes are small and candidates share the processor: OpenCV's own threads would only spin
-        with one_cv_thread(), open_video(source, size=config.size, frames=config.frames, fps=config.fps) as video:
+        video = open_video(source, size=config.size, frames=config.frames, fps=config.fps, crop=config.crop)
+        with one_cv_thread(), video:
             info = video.info
             if config.bytes is not None and info.count is None and video.replayable:
                 info = replace(info, count=sum(1 for _ in video))  # a total can only be shared out over a known length

@@ -15,6 +15,7 @@ from tgvc.types import Picture, VideoInfo
 from tgvc.video import images, y4m
 from tgvc.video.colour import Scaler, colour_matrix
 from tgvc.video.container import ContainerSource
+from tgvc.video.cropping import Cropper, check_crop, cropped_size, square_window
 from tgvc.video.faults import translated
 from tgvc.video.geometry import check_working_size, shown_size, working_size
 from tgvc.video.sources import DEFAULT_FPS, ByteSource, FrameSource, SourceFrame
@@ -33,6 +34,7 @@ def open_video(
     size: tuple[int, int] | None = None,
     frames: int | None = None,
     fps: Fraction | float | None = None,
+    crop: str | None = None,
 ) -> VideoReader:
     """Open a video and read its first frame. Sound and subtitles are not carried.
 
@@ -44,12 +46,13 @@ def open_video(
             ``working_size`` of the source.
         frames: at most this many frames are read; None for all.
         fps: pictures per second of a folder (25 if None). Other sources carry their own.
+        crop: ``square`` = the middle square of every picture in place of all of it; None = all.
 
     Returns:
         A reader, to be used in a ``with`` statement.
 
     Raises:
-        ConfigError: ``size``, ``frames`` or ``fps`` out of range, or ``fps`` for a source that is no folder.
+        ConfigError: ``size``, ``frames``, ``fps`` or ``crop`` out of range, or ``fps`` for a source that is no folder.
         VideoError: the source is missing, empty, no video, or its first frame cannot be decoded.
 
     Source: own.
@@ -58,7 +61,8 @@ def open_video(
         check_working_size(size)
     if frames is not None and frames < 1:
         raise ConfigError(f"frames={frames}: expected at least 1")
-    return VideoReader(_choose_source(source, _folder_rate(fps)), size=size, frames=frames)
+    check_crop(crop)
+    return VideoReader(_choose_source(source, _folder_rate(fps)), size=size, frames=frames, crop=crop)
 
 
 class VideoReader:
@@ -76,14 +80,19 @@ class VideoReader:
         source: where frames come from.
         size: working width and height in px, or None for the rule of ``working_size``.
         frames: at most this many frames, or None.
+        crop: which part of every picture is read, or None for all of it.
 
     Raises:
         VideoError: there is no frame, or the first one cannot be decoded.
     """
 
-    def __init__(self, source: FrameSource, *, size: tuple[int, int] | None, frames: int | None) -> None:
+    def __init__(
+        self, source: FrameSource, *, size: tuple[int, int] | None, frames: int | None, crop: str | None = None
+    ) -> None:
         self._source = source
         self._frames = frames
+        self._crop = crop
+        self._cropper = Cropper()
         self._scaler = Scaler()
         self._closed = False
         self._opened: Iterator[SourceFrame] | None = source.frames()
@@ -92,6 +101,8 @@ class VideoReader:
             raise VideoError(f"{source.name}: a video without frames, expected at least one")
         first = self._first.frame
         shown = shown_size(first.width, first.height, source.sample_aspect, self._first.orientation)
+        matrix = colour_matrix(first, *shown)  # of the whole picture: its size tells what it was made for
+        shown = cropped_size(shown, crop)
         width, height = size or working_size(*shown)
         count = source.count if frames is None or source.count is None else min(frames, source.count)
         self.info = VideoInfo(
@@ -101,7 +112,7 @@ class VideoReader:
             source_height=shown[1],
             fps=source.fps,
             count=count,
-            matrix=colour_matrix(first, *shown),
+            matrix=matrix,
         )
 
     @property
@@ -135,8 +146,12 @@ class VideoReader:
 
     def _convert(self, current: SourceFrame, number: int) -> Picture:
         width, height = current.orientation.shown_size(self.info.width, self.info.height)
+        frame, turn = current.frame, current.orientation
         with translated(f"{self._source.name}: frame {number} cannot be converted to 8-bit 4:2:0"):
-            return current.orientation.turn(self._scaler.to_picture(current.frame, width, height))
+            if self._crop is not None:
+                shown = shown_size(frame.width, frame.height, self._source.sample_aspect, turn)
+                frame = self._cropper.cut(frame, square_window(frame.width, frame.height, shown, turn))
+            return turn.turn(self._scaler.to_picture(frame, width, height))
 
     def close(self) -> None:
         """Free the decoder that waits for the first iteration; iterations under way end by themselves."""
