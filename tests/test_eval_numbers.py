@@ -18,6 +18,7 @@ from tgvc_bench.evaluation.code import strip_code
 from tgvc_bench.evaluation.plan import Question, entry_key, stream_key
 from tgvc_bench.evaluation.sources import find_clips
 from tgvc_bench.evaluation.tables import BEGIN, END, replace_block
+from tgvc_bench.units import BPP
 
 pytest.importorskip("scipy", reason="BD-rates need SciPy (extra `eval`)")
 
@@ -261,7 +262,7 @@ def test_new_networks_count_for_the_systems_that_use_them_and_for_no_other(tmp_p
     keys = []
     for text in ("{}", '{"revision": 2}'):
         (tmp_path / "manifest.json").write_text(text)
-        keys.append([(entry_key(question, "clip", s, 0.005), stream_key("clip", s, 0.005)) for s in compared])
+        keys.append([(entry_key(question, "clip", s, 0.005), stream_key("clip", s, 0.005, BPP)) for s in compared])
     changed = [[old != new for old, new in zip(*pair, strict=True)] for pair in zip(*keys, strict=True)]
     assert changed == [[True, False], [True, True], [False, False]]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ import av
 import pytest
 from click.testing import CliRunner
 
-from conftest import _picture
+from eval_samples import ANCHOR, FRAMES, QUICK, RATES, SIZE, ask, write_clip
 from tgvc.batch import Failure, Place
 from tgvc.batch.places import LOCAL
-from tgvc.types import Picture
-from tgvc.video import VideoWriter
 from tgvc_bench import encoders
 from tgvc_bench.evaluation import run as runs
 from tgvc_bench.evaluation.command import evaluate
@@ -26,19 +23,9 @@ from tgvc_bench.evaluation.run import run_evaluation
 from tgvc_bench.evaluation.systems import System, choose_systems, usual_systems
 from tgvc_bench.evaluation.tables import BEGIN, END, format_tables
 from tgvc_bench.report.record import read_evaluation
-from video_samples import info_of
 
 pytest.importorskip("imageio_ffmpeg", reason="conventional encoders and VMAF need imageio-ffmpeg (extra `eval`)")
 pytest.importorskip("scipy", reason="BD-rates need SciPy (extra `eval`)")
-
-FRAMES, SIZE, RATES = 6, (176, 176), (0.03, 0.06)
-ONLY = ("psnr_y", "ms_ssim")
-QUICK = choose_systems(["quick=effort=0,spacing=5,modes=H"])[0]
-ANCHOR = choose_systems(["svt-av1-p4"])[0]
-
-
-def scene(shift: float, seed: int) -> list[Picture]:
-    return [_picture(shift * t, 0, SIZE, seed) for t in range(FRAMES)]
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two clips, stored without loss."""
     place = tmp_path_factory.mktemp("clips")
     for name, seed in (("one", 1), ("two", 2)):
-        with VideoWriter(place / f"{name}.mkv", info_of(*SIZE), codec="ffv1") as writer:
-            for picture in scene(1.0, seed):
-                writer.write(picture)
+        write_clip(place / f"{name}.mkv", seed)
     return place
-
-
-def ask(folder: Path, *systems: System, **fields: Any) -> Question:
-    clips = tuple(sorted(folder.iterdir()))
-    asked = Question(clips, systems, RATES, FRAMES, metrics=ONLY, previews=(RATES[0],), sizes=(Fraction(1),))
-    return dataclasses.replace(asked, **fields)
 
 
 @pytest.fixture(scope="module")

@@ -132,9 +132,11 @@ class Sweep:
             codec, {"version": "", "command": command, "done": False, "trials": {}, "points": []}
         )
         sizes = list_sizes(*self.clip.size, fractions)
-        if entry["done"] and all(f"{width}x{height}" in entry["trials"] for width, height in sizes):
+        usual = self.rates is None or tuple(self.rates) == RATES  # "done" speaks of these alone
+        if usual and entry["done"] and all(f"{width}x{height}" in entry["trials"] for width, height in sizes):
             return
-        entry["done"] = False
+        if usual:
+            entry["done"] = False
         for width, height in sizes:
             for quality in self._search(codec, entry, width, height):
                 if not _find(entry, f"{width}x{height}", quality):
@@ -147,8 +149,9 @@ class Sweep:
                 point["scores"] = {k: shorten(v) for k, v in scores.items()}
                 self._save()
                 yield f"{codec} {point['size']} q {point['q']:g}: scored"
-        entry["done"] = True
-        self._save()
+        if usual:
+            entry["done"] = True
+            self._save()
 
     def _search(self, codec: str, entry: dict[str, Any], width: int, height: int) -> list[float]:
         """Qualities of one size that are worth a point."""

@@ -23,21 +23,21 @@ METHOD = (
     f"and high: 95 % interval, percentile bootstrap over clips, {RESAMPLES} resamples, seed {SEED}"
 )
 
-Curve = Sequence[tuple[float, float]]  # (bits per pixel, value)
+Curve = Sequence[tuple[float, float]]  # (rate, value); rates of one clip in one unit, whichever it is
 
 
 def find_front(points: Curve, better: str) -> npt.NDArray[np.float64]:
-    """The points that no other beats, by rate: float64 (n, 2) of log10(bpp) and goodness, both strictly growing.
+    """The points that no other beats, by rate: float64 (n, 2) of log10(rate) and goodness, both strictly growing.
 
     Args:
-        points: bits per pixel above 0 and value.
+        points: rates above 0 and values.
         better: ``higher`` or ``lower``; the goodness is the value or its negative.
     """
     sign = {"higher": 1.0, "lower": -1.0}[better]
     front: list[tuple[float, float]] = []
-    for bpp, good in sorted(((b, sign * v) for b, v in points), key=lambda p: (p[0], -p[1])):
+    for rate, good in sorted(((r, sign * v) for r, v in points), key=lambda p: (p[0], -p[1])):
         if not front or good > front[-1][1]:
-            front.append((math.log10(bpp), good))
+            front.append((math.log10(rate), good))
     return np.array(front, np.float64).reshape(-1, 2)
 
 
@@ -45,7 +45,7 @@ def bd_rate(anchor: Curve, test: Curve, better: str) -> float | None:
     """How many per cent more bits the test needs than the anchor for equal value; negative = it saves.
 
     Args:
-        anchor: (bits per pixel, value) of real files.
+        anchor: (rate, value) of real files.
         test: the same of what is compared.
         better: ``higher`` or ``lower``.
 

@@ -16,7 +16,7 @@ from tgvc.models.manifest import MANIFEST
 # rooms of tgvc that touch no picture
 _APART = ("__main__", "api", "batch", "cli", "demo", "doctor", "fetch", "view")
 _SCORES = (
-    "change", "clips", "fidelity", "ffmpeg", "metrics", "realism", "vmaf", "neural",
+    "change", "clips", "fidelity", "ffmpeg", "metrics", "realism", "units", "vmaf", "neural",
     "evaluation.motion", "evaluation.parts", "evaluation.previews", "evaluation.scoring", "evaluation.sources",
 )  # fmt: skip
 _OURS = ("evaluation.ours",)

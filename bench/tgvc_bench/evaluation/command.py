@@ -12,16 +12,19 @@ import click
 from tgvc.cli.batch import place_options
 from tgvc.cli.options import parse_size
 from tgvc.cli.process import FAILED, resumable
+from tgvc.config import CROPS
 
 if TYPE_CHECKING:  # --help needs none of it
     from tgvc_bench.evaluation.plan import Question
     from tgvc_bench.evaluation.run import OnEntry, OnStart
+    from tgvc_bench.units import RateUnit
 
 _RATES = "0.002,0.003,0.005,0.0075,0.01"
 _EXAMPLES = """\b
 Examples:
   tgvc eval clips/ -o eval
   tgvc eval clips/ -o eval --bpp 0.003,0.005 --system 'auto-*' --system svt-av1-p4 --jobs 4
+  tgvc eval clips/ -o eval --kbps 5,10,15 --size 256x256 --crop square
   tgvc eval clips/ -o eval --system auto-warp --system fine=effort=4 --system x265-slow
   tgvc eval clips/ -o eval --metric lpips --weights alexnet=alexnet.pth:SHA --weights lpips-alex=alex.pth:SHA
   tgvc eval clips/ -o eval --readme README.md
@@ -58,7 +61,8 @@ def _show_list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
     metavar="FOLDER",
     help="Where record.json, tables.md, report.html, media/ and the cache go.",
 )
-@click.option("--bpp", "rates", default=_RATES, show_default=True, metavar="R,R", help="Bits per pixel of whole files.")
+@click.option("--bpp", metavar="R,R", help=f"Bits per pixel of whole files.  [default: {_RATES}]")
+@click.option("--kbps", metavar="R,R", help="Kilobits per second of whole files, in place of --bpp.")
 @click.option(
     "--system",
     "systems",
@@ -70,6 +74,7 @@ def _show_list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
 @click.option("--anchor", default="svt-av1-p4", show_default=True, metavar="NAME", help="System of the BD-rates.")
 @click.option("--frames", default=64, show_default=True, type=click.IntRange(2), metavar="N", help="Of each clip.")
 @click.option("--size", callback=parse_size, metavar="WxH", help="Working size; default: fits 512x320, aspect kept.")
+@click.option("--crop", type=click.Choice(CROPS), help="Read the middle square of the clips in place of all of them.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Also this one, of those with weights.")
 @click.option("--only", multiple=True, metavar="NAME", help="Only these metrics.")
 @click.option(
@@ -123,7 +128,7 @@ def evaluate(clips: tuple[Path, ...], output: Path, **options: Any) -> None:
 
     place = Place(options["jobs"], options["ray"], options["gpus"])
     question = read_question(clips, options)
-    with resumable(), _progress(quiet=options["quiet"]) as (on_start, on_entry):
+    with resumable(), _progress(question.unit, quiet=options["quiet"]) as (on_start, on_entry):
         record = run_evaluation(
             question, output, place, command=describe_command(question, options), on_start=on_start, on_entry=on_entry
         )
@@ -159,10 +164,11 @@ def read_question(clips: tuple[Path, ...], options: Mapping[str, Any]) -> Questi
     wanted = {*(options["only"] or WITHOUT_WEIGHTS), *options["metrics"]}
     unknown = sorted(wanted - set(METRICS))
     previews = options["previews"]
+    rates, unit = read_rates(options["bpp"], options["kbps"])
     return Question(
         tuple(find_clips(clips)),
         tuple(choose_systems(options["systems"]) if options["systems"] else usual_systems()),
-        parse_rates(options["rates"]),
+        rates,
         options["frames"],
         options["size"],
         (*(m for m in METRICS if m in wanted), *unknown),
@@ -172,7 +178,23 @@ def read_question(clips: tuple[Path, ...], options: Mapping[str, Any]) -> Questi
         tuple(parse_sizes(options["sizes"])) if options["sizes"] else None,
         options["baselines"],
         options["title"],
+        unit,
+        options["crop"],
     )
+
+
+def read_rates(bpp: str | None, kbps: str | None) -> tuple[tuple[float, ...], RateUnit]:
+    """The rates that are asked for, growing, and what they count.
+
+    Raises:
+        click.UsageError: both kinds.
+        click.BadParameter: one is no number.
+    """
+    from tgvc_bench.units import BPP, KBPS
+
+    if bpp is not None and kbps is not None:
+        raise click.UsageError("--bpp and --kbps: give one of them, a record holds rates of one unit")
+    return (parse_rates(_RATES if bpp is None else bpp), BPP) if kbps is None else (parse_rates(kbps), KBPS)
 
 
 def parse_rates(text: str) -> tuple[float, ...]:
@@ -192,10 +214,11 @@ def describe_command(question: Question, options: Mapping[str, Any]) -> str:
     words = [
         "tgvc eval",
         *(path.name for path in question.clips),
-        f"--bpp {','.join(f'{r:g}' for r in question.rates)}",
+        f"--{question.unit.id} {','.join(f'{r:g}' for r in question.rates)}",
     ]
     words += [f"--frames {question.frames}", *(f"--system '{name}'" for name in options["systems"])]
     words += [] if question.size is None else [f"--size {question.size[0]}x{question.size[1]}"]
+    words += [f"--crop {question.crop}"] if question.crop else []
     words += [f"--metric {name}" for name in options["metrics"]] + [f"--only {name}" for name in options["only"]]
     words += [f"--weights {w.kind}={w.path.name}:{w.sha256}" for w in question.weights]
     words += [f"--sizes {options['sizes']}"] if options["sizes"] else []
@@ -204,7 +227,7 @@ def describe_command(question: Question, options: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[tuple[OnStart | None, OnEntry | None]]:
+def _progress(unit: RateUnit, *, quiet: bool) -> Iterator[tuple[OnStart | None, OnEntry | None]]:
     """A bar on stderr that counts entries, and a line for every one; the lines alone where there is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -222,7 +245,7 @@ def _progress(*, quiet: bool) -> Iterator[tuple[OnStart | None, OnEntry | None]]
             console.print(f"{known} entries known, {wanted} to measure", highlight=False)
 
         def advance(entry: Mapping[str, Any]) -> None:
-            text = entry.get("error") or f"{entry['bytes']:,} bytes, {entry['bpp']:.5f} bpp"
+            text = entry.get("error") or f"{entry['bytes']:,} bytes, {entry[unit.id]:.{unit.digits}f} {unit.short}"
             name = f"{entry['clip']} {entry['system']} {entry['rate']:g}"
             console.print(f"{name}: {text}", markup=False, highlight=False)
             progress.advance(task)

@@ -26,6 +26,7 @@ from tgvc_bench.evaluation.parts import Bench, PartResult, Target, add_scores
 from tgvc_bench.evaluation.sources import LoadedClip, Source
 from tgvc_bench.evaluation.systems import System
 from tgvc_bench.records import shorten, write_record
+from tgvc_bench.units import BPP, RateUnit, kilobits_per_second
 
 _LEAST_SHARE = 0.95  # of the rate that a file should take; finer steps of the encoder are tried until then
 _ATTEMPTS = 5
@@ -38,14 +39,17 @@ Point = Mapping[str, Any]
 class BaselinePart:
     """A clip and an encoder, at all rates.
 
-    ``sizes``: parts of the clip's size that may be chosen. ``sweep``: what earlier runs have found, as the record of a
+    ``around``: bits per pixel about which all sizes are swept, growing. ``sizes``: parts of the clip's size that may
+    be chosen. ``unit``: of the rates of the targets. ``sweep``: what earlier runs have found, as the record of a
     `Sweep`. ``place``: file of the sweep, so that it goes on where it was interrupted; None = where nothing is kept.
     """
 
     source: Source
     system: System
     targets: tuple[tuple[float, Target], ...]
+    around: tuple[float, ...]
     sizes: tuple[Fraction, ...] | None = None
+    unit: RateUnit = BPP
     sweep: dict[str, Any] | None = field(default=None, repr=False)
     place: Path | None = None
 
@@ -56,7 +60,7 @@ class BaselinePart:
             loaded, scorer = bench.read(self.source)
             result.note_source(self.source, scorer)
             with self._open_sweep() as path:
-                sweep = Sweep(loaded.clip, path, sweep_rates([rate for rate, _ in self.targets]))
+                sweep = Sweep(loaded.clip, path, self.around)
                 run_sweep(sweep, self.system.codec, self.sizes)
                 result.sweep = sweep.record
                 for rate, target in self.targets:
@@ -72,8 +76,9 @@ class BaselinePart:
     def _code(self, sweep: Sweep, loaded: LoadedClip, rate: float) -> tuple[dict[str, Any], list[Picture]]:
         """The entry of a rate, without scores, and the pictures at the clip's size."""
         codec, clip = self.system.codec, loaded.clip
-        size = choose_size(sweep.record["codecs"][codec]["points"], rate)
-        quality = fit_quality(sweep, codec, size, rate * math.prod(clip.size) * len(clip.pictures) / 8)
+        bpp = loaded.bits_per_pixel(rate, self.unit)
+        size = choose_size(sweep.record["codecs"][codec]["points"], bpp)
+        quality = fit_quality(sweep, codec, size, bpp * math.prod(clip.size) * len(clip.pictures) / 8)
         cost = sweep.try_quality(codec, size, quality)
         pictures, spent = sweep.decode(codec, size, quality)
         coded = sweep.seconds[codec, *size, quality]
@@ -83,7 +88,7 @@ class BaselinePart:
             "rate": rate,
             "bytes": cost,
             "bpp": shorten(clip.bpp(cost)),
-            "kbps": shorten(cost * 8 * float(loaded.info.fps) / len(pictures) / 1000),
+            "kbps": shorten(kilobits_per_second(cost, len(pictures), loaded.info.fps)),
             "size": list(size),
             "quality": quality,
             "seconds": {"encode": shorten(coded, 3), "decode": shorten(spent, 3)},
@@ -101,7 +106,7 @@ class BaselinePart:
 
 
 def sweep_rates(rates: Sequence[float]) -> tuple[float, ...]:
-    """Where a hull is looked for: the usual rates, or as many even ones over others that are asked for."""
+    """Bits per pixel where a hull is looked for: the usual ones, or as many even ones over others that are asked."""
     low, high = min(rates), max(rates)
     if RATES[0] / _BEYOND <= low and high <= HIGHEST:
         return RATES

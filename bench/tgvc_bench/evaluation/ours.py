@@ -20,13 +20,14 @@ from tgvc_bench.evaluation.parts import Bench, PartResult, Target, add_scores
 from tgvc_bench.evaluation.sources import Source
 from tgvc_bench.evaluation.systems import System
 from tgvc_bench.records import shorten
+from tgvc_bench.units import BPP, RateUnit, kilobits_per_second
 
 
 @dataclass(frozen=True)
 class OurPart:
     """A clip at a rate. ``targets``: the systems that share the stream, and what each of them is to leave behind.
 
-    ``stream``: the bytes if an earlier run has encoded it, with the seconds that it took.
+    ``stream``: the bytes if an earlier run has encoded it, with the seconds that it took; ``unit``: of the rate.
     """
 
     source: Source
@@ -34,6 +35,7 @@ class OurPart:
     targets: tuple[tuple[System, Target], ...]
     stream: bytes | None = field(default=None, repr=False)
     encode_seconds: float = 0.0
+    unit: RateUnit = BPP
 
     def run(self, bench: Bench) -> PartResult:
         """Encode, decode, score; a system that fails has an entry with its error and stops no other."""
@@ -44,7 +46,7 @@ class OurPart:
             result.note_source(self.source, scorer)
             stream, seconds = self.stream, self.encode_seconds
             if stream is None:
-                stream, seconds = encode(self.source, self.rate, systems[0].encode)
+                stream, seconds = encode(self.source, {self.unit.id: self.rate}, systems[0].encode)
                 result.streams[stream_name(self)] = (stream, seconds)
             facts = info(io.BytesIO(stream))
             for system, target in self.targets:
@@ -53,13 +55,14 @@ class OurPart:
                     began = time.perf_counter()
                     pictures = [frame.picture for frame in decoder.frames(io.BytesIO(stream))]
                     spent = time.perf_counter() - began
+                    kbps = kilobits_per_second(len(stream), len(pictures), loaded.info.fps)
                     entry = {
                         "clip": self.source.name,
                         "system": system.id,
                         "rate": self.rate,
                         "bytes": len(stream),
                         "bpp": shorten(loaded.clip.bpp(len(stream))),
-                        "kbps": shorten(len(stream) * 8 * float(loaded.info.fps) / len(pictures) / 1000),
+                        "kbps": shorten(kbps),
                         "size": [facts["width"], facts["height"]],
                         "layers": facts["layers"],
                         "modes": facts["modes"],
@@ -77,13 +80,19 @@ def stream_name(part: OurPart) -> str:
     return json.dumps([part.source.name, part.rate, dict(part.targets[0][0].encode)], sort_keys=True)
 
 
-def encode(source: Source, rate: float, fields: Mapping[str, Any]) -> tuple[bytes, float]:
+def encode(source: Source, target: Mapping[str, float], fields: Mapping[str, Any]) -> tuple[bytes, float]:
     """The bytes of a stream that was written to a file, and the seconds it took.
+
+    Args:
+        source: the clip.
+        target: rate by the name of its unit, ``bpp`` or ``kbps``.
+        fields: of `EncoderConfig`, beside those.
 
     Raises:
         TgvcError: the encoder refuses.
     """
-    config = EncoderConfig(bpp=rate, frames=source.frames, size=source.size, **fields)
+    asked: dict[str, Any] = {**target, "frames": source.frames, "size": source.size, "crop": source.crop}
+    config = EncoderConfig(**asked, **fields)
     with tempfile.TemporaryDirectory() as folder, source.file() as given:
         path = Path(folder) / "clip.tgvc"
         began = time.perf_counter()

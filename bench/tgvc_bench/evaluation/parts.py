@@ -87,7 +87,7 @@ class Bench:
         """A clip and what scores need of it."""
         if self._clip is None or self._clip[0] != source:
             with source.file() as path:
-                loaded = load_clip(path, source.frames, source.size)
+                loaded = load_clip(path, source.frames, source.size, source.crop)
             self._clip = source, loaded, self.scorer.read(loaded)
         return self._clip[1], self._clip[2]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from tgvc.errors import ConfigError
 from tgvc_bench.evaluation.cache import ResultCache
 from tgvc_bench.evaluation.code import hash_conventional, hash_networks, hash_ours
-from tgvc_bench.evaluation.conventional import BaselinePart
+from tgvc_bench.evaluation.conventional import BaselinePart, sweep_rates
 from tgvc_bench.evaluation.metrics import METRICS, WITHOUT_WEIGHTS
 from tgvc_bench.evaluation.ours import OurPart
 from tgvc_bench.evaluation.parts import Target
@@ -23,6 +23,7 @@ from tgvc_bench.evaluation.systems import ANCHOR, System
 from tgvc_bench.ffmpeg import ffmpeg_version
 from tgvc_bench.neural.weights import WeightFile, require_weights
 from tgvc_bench.records import read_record
+from tgvc_bench.units import BPP, RateUnit
 
 RATES = (0.002, 0.003, 0.005, 0.0075, 0.01)
 
@@ -34,9 +35,10 @@ Key: TypeAlias = tuple[str, str, float]  # clip, system, rate
 class Question:
     """What is asked.
 
-    ``clips``: files; ``rates``: bits per pixel; ``frames``: of each clip at most; ``size``: working size, None = fits
-    512x320; ``metrics``: keys; ``previews``: rates whose videos are kept, None = all; ``sizes``: parts of the size that
-    conventional encoders may choose from, None = all five; ``baselines``: folder of sweeps that are known already.
+    ``clips``: files; ``rates``: in ``unit``, growing; ``frames``: of each clip at most; ``size``: working size, None =
+    fits 512x320; ``crop``: ``square`` = the middle square of the clips alone; ``metrics``: keys; ``previews``: rates
+    whose videos are kept, None = all; ``sizes``: parts of the size that conventional encoders may choose from, None =
+    all five; ``baselines``: folder of sweeps that are known already.
 
     Raises:
         ConfigError: something that cannot be measured.
@@ -54,21 +56,24 @@ class Question:
     sizes: tuple[Fraction, ...] | None = None
     baselines: Path | None = None
     title: str = "Evaluation"
+    unit: RateUnit = BPP
+    crop: str | None = None
 
     def __post_init__(self) -> None:
         if not self.clips or not self.systems or not self.rates:
             raise ConfigError("eval: got no clip, no system or no rate, expected at least one of each")
-        if wrong := [r for r in self.rates if not 0 < r <= 24]:
-            raise ConfigError(f"bpp={wrong[0]}: expected above 0 and at most 24 bits per pixel")
+        if wrong := [r for r in self.rates if not 0 < r <= self.unit.highest]:
+            limit = f"at most {self.unit.highest:g} {self.unit.title}"
+            raise ConfigError(f"{self.unit.id}={wrong[0]}: expected above 0 and {limit}")
         if len({f"{r:g}" for r in self.rates}) != len(self.rates):
-            raise ConfigError(f"bpp={self.rates}: expected every rate once")
+            raise ConfigError(f"{self.unit.id}={self.rates}: expected every rate once")
         if unknown := [m for m in self.metrics if m not in METRICS]:
             raise ConfigError(f"metric {unknown[0]!r}: not known, expected some of {', '.join(METRICS)}")
         require_weights(self.metrics, self.weights)
 
     def source(self, clip: Path) -> Source:
         """A clip as it is to be read."""
-        return Source(clip.stem, clip, self.frames, self.size)
+        return Source(clip.stem, clip, self.frames, self.size, self.crop)
 
     def previewed(self, rate: float) -> bool:
         """Whether the videos of a rate are kept."""
@@ -82,16 +87,21 @@ def entry_key(question: Question, identity: str, system: System, rate: float) ->
     vmaf = [ffmpeg_version()] if any(m.startswith("vmaf") for m in question.metrics) else []
     sizes = None if question.sizes is None else [str(s) for s in question.sizes]
     facts = [
-        identity, rate, dict(system.encode), dict(system.decode), system.codec, sizes if system.codec else None,
+        identity, *_asked(rate, question.unit), dict(system.encode), dict(system.decode), system.codec,
+        sizes if system.codec else None,
         sorted(question.metrics), sorted((w.kind, w.sha256) for w in question.weights), code, vmaf,
     ]  # fmt: skip
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def stream_key(identity: str, system: System, rate: float) -> str:
+def stream_key(identity: str, system: System, rate: float, unit: RateUnit) -> str:
     """Everything that decides a stream of ours."""
-    facts = [identity, rate, dict(system.encode), hash_ours(), *hash_networks(system.eyes)]
+    facts = [identity, *_asked(rate, unit), dict(system.encode), hash_ours(), *hash_networks(system.eyes)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _asked(rate: float, unit: RateUnit) -> list[Any]:
+    return [rate] if unit == BPP else [rate, unit.id]
 
 
 @dataclass
@@ -104,7 +114,11 @@ class Plan:
 
 
 def make_plan(question: Question, clips: Mapping[Path, LoadedClip], cache: ResultCache) -> Plan:
-    """Look up what is known and cut the rest into parts: one per stream of ours, one per sweep of an encoder."""
+    """Look up what is known and cut the rest into parts: one per stream of ours, one per sweep of an encoder.
+
+    Raises:
+        ConfigError: ``question.baselines`` has nothing of what is still to be swept.
+    """
     plan = Plan()
     for path, loaded in clips.items():
         source, identity = question.source(path), loaded.identity
@@ -120,18 +134,26 @@ def make_plan(question: Question, clips: Mapping[Path, LoadedClip], cache: Resul
                 elif system.codec:
                     sweeps[system.id].append((rate, target))
                 else:
-                    wanted = stream_key(identity, system, rate)
+                    wanted = stream_key(identity, system, rate, question.unit)
                     if wanted not in streams:
                         stream, seconds = cache.find_stream(wanted) or (None, 0.0)
-                        streams[wanted] = OurPart(source, rate, (), stream, seconds)
+                        streams[wanted] = OurPart(source, rate, (), stream, seconds, question.unit)
                     part = streams[wanted]
                     streams[wanted] = replace(part, targets=(*part.targets, (system, target)))
         plan.parts += streams.values()
+        around = sweep_rates([loaded.bits_per_pixel(rate, question.unit) for rate in question.rates])
         for system in question.systems:
             if targets := sweeps.get(system.id):
                 sweep = find_sweep(question, loaded, system.codec)
                 place = cache.sweep_place(f"{identity[:16]}-{system.codec}-{ffmpeg_version()}")
-                plan.parts.append(BaselinePart(source, system, tuple(targets), question.sizes, sweep, place))
+                given = source, system, tuple(targets), around, question.sizes, question.unit
+                plan.parts.append(BaselinePart(*given, sweep, place))
+    swept = [part for part in plan.parts if isinstance(part, BaselinePart)]
+    if question.baselines is not None and swept and all(part.sweep is None for part in swept):
+        raise ConfigError(
+            f"{question.baselines}: no sweep of these encoders with this ffmpeg, of these frames at this size; leave "
+            "--baselines out to measure them"
+        )
     return plan
 
 
@@ -145,7 +167,10 @@ def make_target(question: Question, name: Key, system: System) -> Target:
 
 
 def find_sweep(question: Question, loaded: LoadedClip, codec: str) -> dict[str, Any] | None:
-    """What an earlier `tgvc-bench baselines` found for exactly these frames with the same binary, if anything."""
+    """What an earlier `tgvc-bench baselines` found for exactly these frames with the same binary, if anything.
+
+    Rates that it lacks are swept on top of it.
+    """
     if question.baselines is None:
         return None
     record = read_record(question.baselines / f"{loaded.clip.path.stem}.json")
@@ -155,8 +180,3 @@ def find_sweep(question: Question, loaded: LoadedClip, codec: str) -> dict[str, 
     if any(record.get(k) != v for k, v in wanted.items()):
         return None
     return {**record, "codecs": {codec: record["codecs"][codec]}}
-
-
-def count_entries(parts: Sequence[Part]) -> int:
-    """Entries that the parts will give."""
-    return sum(len(part.targets) for part in parts)

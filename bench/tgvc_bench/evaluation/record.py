@@ -19,6 +19,7 @@ from tgvc_bench.ffmpeg import ffmpeg_version
 from tgvc_bench.machine import describe_machine, read_versions
 from tgvc_bench.neural.distances import frechet_distance, kernel_distance
 from tgvc_bench.records import read_record, shorten
+from tgvc_bench.units import kilobits_per_second
 
 FORMAT = "tgvc-eval 1"
 
@@ -50,11 +51,13 @@ def make_record(findings: Findings, keys: Mapping[Key, str], command: str) -> di
         "title": question.title,
         "command": command,
         "machine": {**describe_machine(), "versions": read_versions()},
+        **({"crop": question.crop} if question.crop else {}),
         "clips": [loaded.describe(path.stem) for path, loaded in findings.clips.items()],
         "failed_clips": dict(findings.failed),
         "systems": {system.id: system.describe() for system in question.systems},
         "metrics": {metric: METRICS[metric] for metric in question.metrics if metric not in SETS},
         "weights": {file.kind: file.describe() for file in question.weights},
+        "rate_unit": question.unit.id,
         "rates": list(question.rates),
         "entries": ordered,
         "points": points,
@@ -74,25 +77,29 @@ def read_points(findings: Findings) -> dict[str, dict[str, list[dict[str, Any]]]
             place = findings.cache.sweep_place(f"{loaded.identity[:16]}-{system.codec}-{ffmpeg_version()}")
             codec = (read_record(place) or {"codecs": {}})["codecs"].get(system.codec)
             if codec is not None:
-                found.setdefault(path.stem, {})[system.id] = codec["points"]
+                found.setdefault(path.stem, {})[system.id] = [
+                    {**p, "kbps": shorten(kilobits_per_second(p["bytes"], loaded.frames, loaded.info.fps))}
+                    for p in codec["points"]
+                ]
     return found
 
 
 def make_curves(
     findings: Findings, points: Mapping[str, Mapping[str, Any]], metric: str
 ) -> dict[str, dict[str, list[tuple[float, float]]]]:
-    """(bits per pixel, value) of every file that has the metric: system -> clip -> curve."""
+    """(rate, value) of every file that has the metric: system -> clip -> curve."""
+    unit = findings.question.unit.id
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for (clip, system, _), entry in findings.entries.items():
         if metric in entry.get("scores", {}):
             curve = curves.setdefault(system, {}).setdefault(clip, [])
-            curve.append((entry["bpp"], entry["scores"][metric]))
+            curve.append((entry[unit], entry["scores"][metric]))
     for clip, systems in points.items():
         for system, found in systems.items():
             for point in found:
                 value = _value(point["scores"], metric)
                 if value is not None:
-                    curves.setdefault(system, {}).setdefault(clip, []).append((point["bpp"], value))
+                    curves.setdefault(system, {}).setdefault(clip, []).append((point[unit], value))
     return curves
 
 

@@ -129,7 +129,7 @@ def read_clips(question: Question, cache: ResultCache) -> tuple[dict[Path, Loade
     clips, failed = {}, {}
     for path in question.clips:
         try:
-            loaded = load_clip(path, question.frames, question.size)
+            loaded = load_clip(path, question.frames, question.size, question.crop)
         except TgvcError as error:
             failed[path.stem] = describe_error(error)
             continue
@@ -167,7 +167,7 @@ def keep_result(
         cache.write_file(name, data)
     for name, (stream, seconds) in result.streams.items():
         if isinstance(part, OurPart) and name == stream_name(part):
-            cache.keep_stream(stream_key(identity, part.targets[0][0], part.rate), stream, seconds)
+            cache.keep_stream(stream_key(identity, part.targets[0][0], part.rate, part.unit), stream, seconds)
     if result.sweep is not None and not isinstance(part, OurPart) and part.place is not None:
         write_record(part.place, result.sweep)
     for key, features in result.features.items():

@@ -16,19 +16,22 @@ from tgvc.types import VideoInfo
 from tgvc.video import open_video
 from tgvc_bench.clips import Clip
 from tgvc_bench.fidelity import MS_SSIM_MINIMUM
+from tgvc_bench.units import RateUnit, bits_per_pixel
 
 
 @dataclass(frozen=True)
 class Source:
     """A clip that is asked for: its ``name``, the file, how much of it, at which working size.
 
-    ``data``: the bytes of the file, where it is to be read on another machine.
+    ``crop``: ``square`` = its middle square alone. ``data``: the bytes of the file, where it is to be read on another
+    machine.
     """
 
     name: str
     path: Path
     frames: int
     size: tuple[int, int] | None = None
+    crop: str | None = None
     data: bytes | None = field(default=None, repr=False, compare=False)
 
     @contextmanager
@@ -56,6 +59,10 @@ class LoadedClip:
         """A hash of the pictures, of how fast they are shown, and of their colours."""
         facts = f"{self.clip.sha256} {self.info.fps} {self.info.matrix}"
         return hashlib.sha256(facts.encode()).hexdigest()
+
+    def bits_per_pixel(self, rate: float, unit: RateUnit) -> float:
+        """A rate in bits per pixel of this clip."""
+        return bits_per_pixel(rate, unit, (self.info.width, self.info.height), self.info.fps)
 
     def without_pictures(self) -> LoadedClip:
         """What is known of the clip, for those who hold many."""
@@ -95,14 +102,14 @@ def find_clips(paths: Sequence[Path]) -> list[Path]:
     return list(names.values())
 
 
-def load_clip(path: Path, frames: int, size: tuple[int, int] | None = None) -> LoadedClip:
-    """Read the first ``frames`` pictures of a video at its working size.
+def load_clip(path: Path, frames: int, size: tuple[int, int] | None = None, crop: str | None = None) -> LoadedClip:
+    """Read the first ``frames`` pictures of a video, or of its middle square, at its working size.
 
     Raises:
         VideoError: it cannot be read.
         ConfigError: it is too small for MS-SSIM.
     """
-    with open_video(path, size=size, frames=frames) as video:
+    with open_video(path, size=size, frames=frames, crop=crop) as video:
         info, pictures = video.info, [timed.picture for timed in video]
     if min(info.width, info.height) < MS_SSIM_MINIMUM:
         raise ConfigError(f"{path}: {info.width}x{info.height} px, expected both sides at least {MS_SSIM_MINIMUM} px")

@@ -9,26 +9,29 @@ from typing import Any
 from tgvc.errors import ConfigError
 from tgvc.output import open_output
 from tgvc_bench.hull import compare
+from tgvc_bench.units import unit_of
 from tgvc_bench.verdict import SIX, summarise
 
 BEGIN, END = "<!-- tgvc eval: begin -->", "<!-- tgvc eval: end -->"
 _DIGITS = {"psnr_y": 2, "vmaf": 1, "vmaf_neg": 1, "tof": 3, "track_error": 2, "flicker": 2}
 _README_METRICS = ("psnr_y", "ms_ssim", "vmaf")
 _README_SAVED = ("psnr_y", "ms_ssim", "vmaf")
+_CROPPED = {"square": "Of every clip its middle square is read, then scaled."}
 
 Record = Mapping[str, Any]
 
 
 def format_tables(record: Record) -> str:
     """Everything as Markdown."""
-    clips, failed = record["clips"], [e for e in record["entries"] if "error" in e]
+    clips, unit, failed = record["clips"], unit_of(record), [e for e in record["entries"] if "error" in e]
     lines = [f"# {record['title']}", "", f"`{record['command']}`", ""]
     lines += [f"{len(clips)} clips, {sum(c['frames'] for c in clips):,} frames; every rate is that of a real file.", ""]
+    lines += [_CROPPED[record["crop"]], ""] if record.get("crop") else []
     if record["bd_rate"]:
         lines += ["## BD-rate", "", *_rate_table(record, list(record["bd_rate"])), ""]
         lines += [next(iter(record["bd_rate"].values()))["method"] + ".", ""]
     for rate in record["rates"]:
-        lines += [f"## Means at {rate:g} bits per pixel", "", *_mean_table(record, rate), ""]
+        lines += [f"## Means at {rate:g} {unit.title}", "", *_mean_table(record, rate), ""]
     if record["sets"]:
         lines += ["## All frames of all clips together", "", *_set_table(record), ""]
     if record["ablations"]:
@@ -103,14 +106,14 @@ def _interval(found: Mapping[str, Any]) -> str:
 
 
 def _mean_table(record: Record, rate: float) -> Iterator[str]:
-    metrics = record["metrics"]
-    yield "| system | clips | bpp | " + " | ".join(m["title"] for m in metrics.values()) + " |"
+    metrics, unit = record["metrics"], unit_of(record)
+    yield f"| system | clips | {unit.short} | " + " | ".join(m["title"] for m in metrics.values()) + " |"
     yield "|---|---|---|" + "---|" * len(metrics)
     for system, facts in record["systems"].items():
         entries = [e for e in record["entries"] if e["system"] == system and e["rate"] == rate and "scores" in e]
         if not entries:
             continue
-        cells = [f"{len(entries)} of {len(record['clips'])}", f"{_mean([e['bpp'] for e in entries]):.5f}"]
+        cells = [f"{len(entries)} of {len(record['clips'])}", f"{_mean([e[unit.id] for e in entries]):.{unit.digits}f}"]
         for key in metrics:
             values = [e["scores"][key] for e in entries if key in e["scores"]]
             cells.append(f"{_mean(values):.{_DIGITS.get(key, 4)}f}" if values else "–")
@@ -153,7 +156,7 @@ def _win_table(record: Record, system: str) -> Iterator[str]:
             if summary := summarise([c for c in compared if c is not None], name):
                 cells = [
                     facts["title"],
-                    f"{rate:g} bpp",
+                    f"{rate:g} {unit_of(record).short}",
                     f"{summary.won} of 6",
                     f"{summary.won_clips} of {summary.clips}",
                 ]

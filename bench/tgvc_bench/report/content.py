@@ -9,6 +9,7 @@ from typing import Any
 from tgvc_bench.report.means import Point, group_clips, mean_curves
 from tgvc_bench.report.record import FAMILIES, KINDS, LAYERS
 from tgvc_bench.report.references import find_marks, list_differences, size_of
+from tgvc_bench.units import BPP, unit_of
 
 FORMAT = "tgvc-report 1"
 _DIGITS = ((100, 1), (10, 2), (1, 3), (0, 4))  # of the largest value: decimals that are shown
@@ -35,6 +36,8 @@ def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, 
     systems.sort(key=lambda s: FAMILIES.index(s["family"]))
     sizes = group_clips(record)
     clips = [{k: c.get(k) for k in ("name", "width", "height", "fps", "frames")} for c in record["clips"]]
+    unit = unit_of(record)
+    drawn = documents if unit == BPP else []  # the rates of all that is published here are bits per pixel
     return {
         "format": FORMAT,
         "title": record.get("title") or "Evaluation",
@@ -42,6 +45,8 @@ def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, 
         "machine": record.get("machine", {}),
         "weights": record.get("weights", {}),
         "failed_clips": record.get("failed_clips", {}),
+        "unit": {"id": unit.id, "title": unit.title, "short": unit.short, "digits": unit.digits},
+        "crop": record.get("crop"),
         "clips": clips,
         "sizes": sizes,
         "systems": systems,
@@ -54,7 +59,7 @@ def gather(record: Record, documents: Sequence[Mapping[str, Any]]) -> dict[str, 
         "points": record.get("points", {}),
         "sets": record.get("sets", []),
         "ablations": [_flatten(row) for row in record.get("ablations", [])],
-        "marks": {m["id"]: {size: find_marks(documents, m["id"], size) for size in sizes} for m in metrics},
+        "marks": {m["id"]: {size: find_marks(drawn, m["id"], size) for size in sizes} for m in metrics},
         "published": [
             {**document, "size": size_of(document), "differences": list_differences(document, record)}
             for document in documents

@@ -21,21 +21,21 @@ def format_report(content: Content) -> str:
 
 def _means(content: Content) -> Iterator[str]:
     """Per size and rate a table of systems; bold: the best of those that coded every clip."""
-    metrics = content["metrics"]
+    metrics, unit = content["metrics"], content["unit"]
     for size, names in content["sizes"].items():
         for rate in content["rates"]:
             rows = {m["id"]: [p for p in content["means"][m["id"]] if _is_of(p, size, rate)] for m in metrics}
             shown = [s for s in content["systems"] if any(p["system"] == s["id"] for ps in rows.values() for p in ps)]
             if not shown:
                 continue
-            yield f"\n## {rate:g} bpp, mean of {len(names)} clips of {size}\n"
-            yield _row(["system", "bpp", *(f"{_plain(m['title'])} {_arrow(m)}" for m in metrics)])
+            yield f"\n## {rate:g} {unit['short']}, mean of {len(names)} clips of {size}\n"
+            yield _row(["system", unit["short"], *(f"{_plain(m['title'])} {_arrow(m)}" for m in metrics)])
             yield "|---|" + "---:|" * (len(metrics) + 1)
             best = {m["id"]: _best(rows[m["id"]], m) for m in metrics}
             for system in shown:
                 found = {m: next((p for p in ps if p["system"] == system["id"]), None) for m, ps in rows.items()}
-                rates = [p["bpp"] for p in found.values() if p]
-                cells = [_plain(system["title"]), f"{sum(rates) / len(rates):.5f}"]
+                rates = [p[unit["id"]] for p in found.values() if p]
+                cells = [_plain(system["title"]), f"{sum(rates) / len(rates):.{unit['digits']}f}"]
                 for metric in metrics:
                     point = found[metric["id"]]
                     cells.append("–" if point is None else _mean_cell(point, metric, best[metric["id"]]))
@@ -81,13 +81,13 @@ def _bd_cell(rates: Mapping[str, Any], system: str) -> str:
 
 
 def _clips(content: Content) -> Iterator[str]:
-    metrics = content["metrics"]
+    metrics, unit = content["metrics"], content["unit"]
     for rate in content["rates"]:
         entries = [e for e in content["entries"] if e["rate"] == rate]
         if not entries:
             continue
-        yield f"\n## {rate:g} bpp, clip by clip\n"
-        yield _row(["clip", "system", "bpp", "bytes", *(f"{_plain(m['title'])} {_arrow(m)}" for m in metrics)])
+        yield f"\n## {rate:g} {unit['short']}, clip by clip\n"
+        yield _row(["clip", "system", unit["short"], "bytes", *(f"{_plain(m['title'])} {_arrow(m)}" for m in metrics)])
         yield "|---|---|" + "---:|" * (len(metrics) + 2)
         for entry in sorted(entries, key=lambda e: e["clip"]):
             cells = [_plain(entry["clip"]), _plain(_title(content, entry["system"]))]
@@ -96,7 +96,7 @@ def _clips(content: Content) -> Iterator[str]:
                 continue
             scores = [entry["scores"].get(m["id"]) for m in metrics]
             values = ["–" if v is None else f"{v:.{m['digits']}f}" for m, v in zip(metrics, scores, strict=True)]
-            yield _row([*cells, f"{entry['bpp']:.5f}", f"{entry['bytes']:,}", *values])
+            yield _row([*cells, f"{entry[unit['id']]:.{unit['digits']}f}", f"{entry['bytes']:,}", *values])
 
 
 def _layers(content: Content) -> Iterator[str]:

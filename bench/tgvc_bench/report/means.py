@@ -28,7 +28,8 @@ Entry = Mapping[str, Any]
 class Point:
     """One mean: a system at one asked rate over the clips of one size.
 
-    ``bpp`` and ``value`` are means over ``clips`` clips, ``whole`` says that no clip of the group is missing; ``low``
+    ``bpp``, ``kbps`` and ``value`` are means over ``clips`` clips (``kbps`` None where an entry does not tell its own),
+    ``whole`` says that no clip of the group is missing; ``low``
     and ``high``: 95 % of the mean by resampling the clips, None where too few or some are missing; ``ours``: measured
     here, not published by others.
     """
@@ -44,6 +45,7 @@ class Point:
     low: float | None = None
     high: float | None = None
     ours: bool = True
+    kbps: float | None = None
 
 
 def group_clips(record: Record) -> dict[str, list[str]]:
@@ -88,9 +90,12 @@ def mean_curves(record: Record, metric: str) -> list[Point]:
                 have = [e for e in entries if e is not None]
                 low, high = bands.get(system, (None, None))
                 bpp = shorten(float(np.mean([e["bpp"] for e in have])))
+                told = [e["kbps"] for e in have if "kbps" in e]
+                kbps = shorten(float(np.mean(told))) if len(told) == len(have) else None
                 value = shorten(float(np.mean([e["scores"][metric] for e in have])))
                 whole = len(have) == len(names)
-                points.append(Point(system, metric, size, rate, bpp, value, len(have), whole, low, high))
+                point = Point(system, metric, size, rate, bpp, value, len(have), whole, low, high, kbps=kbps)
+                points.append(point)
     order = {s: n for n, s in enumerate(record["systems"])}
     sizes = list(group_clips(record))
     return sorted(points, key=lambda p: (sizes.index(p.size), order[p.system], p.rate))

@@ -10,6 +10,7 @@ from typing import Any
 
 from tgvc.errors import ConfigError
 from tgvc_bench.records import read_record
+from tgvc_bench.units import unit_of
 
 FORMAT = "tgvc-eval 1"
 FAMILIES = ("tgvc", "conventional", "published")
@@ -49,6 +50,7 @@ def check_evaluation(record: dict[str, Any]) -> None:
     """
     if record.get("format") != FORMAT:
         raise ConfigError(f"format is {record.get('format')!r}, expected {FORMAT!r}; tgvc eval writes such records")
+    unit = unit_of(record).id
     clips = _require(record, "clips", list, "the record")
     systems = _require(record, "systems", dict, "the record")
     metrics = _require(record, "metrics", dict, "the record")
@@ -76,11 +78,11 @@ def check_evaluation(record: dict[str, Any]) -> None:
     for name, sweeps in record.get("points", {}).items():
         for system, points in sweeps.items():
             for point in points:
-                _positive(point.get("bpp"), f"bpp of a point of {name!r}, {system!r}")
+                _positive(point.get(unit), f"{unit} of a point of {name!r}, {system!r}")
                 _require(point, "scores", dict, f"a point of {name!r}, {system!r}")
     seen: set[tuple[Any, ...]] = set()
     for entry in entries:
-        _check_entry(entry, names, systems, metrics)
+        _check_entry(entry, names, systems, metrics, unit)
         mark = (entry["clip"], entry["system"], entry["rate"], tuple(entry.get("size", ())))
         if mark in seen:
             raise ConfigError(f"{_name(entry)} is there twice, expected once")
@@ -88,7 +90,11 @@ def check_evaluation(record: dict[str, Any]) -> None:
 
 
 def _check_entry(
-    entry: Mapping[str, Any], clips: Mapping[str, int], systems: Mapping[str, Any], metrics: Mapping[str, Any]
+    entry: Mapping[str, Any],
+    clips: Mapping[str, int],
+    systems: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    unit: str,
 ) -> None:
     for key, known in (("clip", clips), ("system", systems)):
         if entry.get(key) not in known:
@@ -102,7 +108,7 @@ def _check_entry(
     if "error" in entry:
         return
     for key in _NUMBERS:
-        if key in entry or key != "kbps":
+        if key in entry or key in ("rate", "bytes", "bpp", unit):
             _positive(entry.get(key), f"{key} of {_name(entry)}")
     for key, value in _require(entry, "scores", dict, _name(entry)).items():
         if key in metrics:

@@ -9,6 +9,7 @@ from typing import Any
 from tgvc.errors import ConfigError
 from tgvc_bench.records import read_record
 from tgvc_bench.report.means import Point, group_clips
+from tgvc_bench.units import BPP, unit_of
 
 FORMAT = "tgvc-published 1"
 FOLDER = Path(__file__).parent / "published"
@@ -114,10 +115,12 @@ def list_differences(document: Document, record: Record) -> list[str]:
     protocol, groups = document["protocol"], group_clips(record)
     here = ", ".join(groups)
     same = size_of(document) in groups
-    said = [
-        f"Pictures of {size_of(document)}; here {here}."
-        + ("" if same else " Bits per pixel are of other pixels, so none of these points stands in a chart above.")
-    ]
+    unit = unit_of(record)
+    if unit != BPP:
+        apart = f" Rates here are {unit.title}, so none of these points stands in a chart above."
+    else:
+        apart = "" if same else " Bits per pixel are of other pixels, so none of these points stands in a chart above."
+    said = [f"Pictures of {size_of(document)}; here {here}.{apart}"]
     lengths = sorted({clip["frames"] for clip in record["clips"]})
     ours = f"{lengths[0]}" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     frames = protocol.get("frames")

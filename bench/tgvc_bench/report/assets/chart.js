@@ -4,7 +4,7 @@ const NEAR_PX = 44; // a pointer farther from every mark reads nothing
 
 /**
  * @param host element that the chart fills in width
- * @param spec {label, metric, series: [{id, title, colour, mark, dashed, points: [{x, y, low, high, whole}]}],
+ * @param spec {label, metric, rates: what the rates are, if not those of the record, series: [{id, title, colour, mark, dashed, points: [{x, y, low, high, whole}]}],
  *   references: [{x, y, title}], sweep: [{x, y, colour}], height, bands, labels, small, read(point, series) -> [lines]}
  */
 function drawChart(host, spec) {
@@ -98,7 +98,7 @@ function drawAxes(svg, spec, x, y, width, height, edge) {
       x: edge.left + inner / 2,
       y: height - 5,
       "text-anchor": "middle",
-      text: "bits per pixel",
+      text: spec.rates ?? data.unit.title,
     }),
   );
 }

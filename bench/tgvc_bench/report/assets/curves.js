@@ -88,7 +88,7 @@ function buildCurves(section) {
     const series = seriesAt(state.place);
     const sweep = mean ? [] : sweepAt(state.place, state.metric, series);
     drawChart(host, {
-      label: `${metric.title} over bits per pixel, ${places.find(([key]) => key === state.place)[1]}`,
+      label: `${metric.title} over ${data.unit.title}, ${places.find(([key]) => key === state.place)[1]}`,
       series,
       references,
       sweep,
@@ -118,18 +118,22 @@ const seriesAt = (place) =>
     .filter((s) => s.points.length);
 
 function readPoint(p, s, metric) {
-  const lines = [s.title, `${scoreText(metric, p.y)} at ${bppText(p.x)}`];
+  const lines = [s.title, `${scoreText(metric, p.y)} at ${spentText(p.x)}`];
   if (p.low !== null && p.low !== undefined)
     lines.push(`95 %: ${fixed(p.low, metric.digits)} to ${fixed(p.high, metric.digits)}`);
   if (p.of) lines.push(p.whole ? `asked ${rateText(p.rate)}, ${p.of} clips` : `only ${p.clips} of ${p.of} clips`);
-  if (p.bytes) lines.push(`${whole(p.bytes)} bytes` + (p.kbps ? `, ${fixed(p.kbps, 1)} kbit/s` : ""));
+  if (p.bytes) lines.push([`${whole(p.bytes)} bytes`, ...otherRate(p)].join(", "));
   if (p.size) lines.push(`coded at ${p.size.join("x")}`);
   return lines;
 }
 
+/** What a measurement takes in the unit that is not the record's. */
+const otherRate = (p) =>
+  data.unit.id === "kbps" ? [bppText(p.bpp)] : p.kbps ? [`${fixed(p.kbps, 1)} kbit/s`] : [];
+
 const readReference = (p, metric) => [
   `${p.title}, published`,
-  `${fixed(p.value, metric.digits)} at ${bppText(p.bpp)}`,
+  `${fixed(p.value, metric.digits)} at ${spentText(p.bpp)}`,
   `mean over ${p.set}`,
   "another protocol: see Published numbers",
 ];
@@ -137,11 +141,11 @@ const readReference = (p, metric) => [
 /** Every file that a conventional encoder was tried with, about the rates that are drawn. */
 function sweepAt(place, metric, series) {
   const rates = series.flatMap((s) => s.points.map((p) => p.x));
-  const near = (p) => p.bpp > Math.min(...rates) / 1.5 && p.bpp < Math.max(...rates) * 1.5;
+  const near = (p) => spent(p) > Math.min(...rates) / 1.5 && spent(p) < Math.max(...rates) * 1.5;
   return series.flatMap((s) =>
     (data.points[place]?.[s.id] ?? [])
       .filter((p) => typeof p.scores[metric] === "number" && near(p))
-      .map((p) => ({ x: p.bpp, y: p.scores[metric], colour: s.colour })),
+      .map((p) => ({ x: spent(p), y: p.scores[metric], colour: s.colour })),
   );
 }
 

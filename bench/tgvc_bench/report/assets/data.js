@@ -27,6 +27,8 @@ const MARKS = ["circle", "square", "triangle", "diamond", "wedge", "cross", "sta
 const measured = data.entries.map((entry, number) => ({ ...entry, number })).filter((e) => !e.error);
 const entryOf = (clip, system, rate) =>
   measured.find((e) => e.clip === clip && e.system === system && e.rate === rate) ?? null;
+/** What an entry, a mean or a file of a sweep takes, in the unit of the record. */
+const spent = (p) => p[data.unit.id];
 const sizeNames = Object.keys(data.sizes);
 const meanKey = (size) => `mean ${size}`;
 const isMean = (place) => place.startsWith("mean ") && !clips.has(place);
@@ -58,7 +60,7 @@ function curvePoints(system, place, metric) {
     const size = place.slice(5);
     return (data.means[metric] ?? [])
       .filter((p) => p.system === system && p.size === size)
-      .map((p) => ({ ...p, x: p.bpp, y: p.value, of: data.sizes[size].length }));
+      .map((p) => ({ ...p, x: spent(p), y: p.value, of: data.sizes[size].length }));
   }
   const sign = metrics.get(metric).better === "higher" ? 1 : -1;
   const best = new Map();
@@ -67,7 +69,7 @@ function curvePoints(system, place, metric) {
     if (entry.clip !== place || entry.system !== system || value === null || value === undefined) continue;
     const other = best.get(entry.rate);
     if (!other || sign * value > sign * other.y)
-      best.set(entry.rate, { ...entry, x: entry.bpp, y: value, whole: true });
+      best.set(entry.rate, { ...entry, x: spent(entry), y: value, whole: true });
   }
   return [...best.values()].sort((a, b) => a.x - b.x);
 }

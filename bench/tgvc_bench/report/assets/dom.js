@@ -46,12 +46,12 @@ function segments(label, options, value, onChange) {
 /** The rates to choose from; what they are stands before them. */
 function rateSegments() {
   const group = segments(
-    "Bits per pixel",
+    unitTitle(),
     data.rates.map((r) => [String(r), String(+r.toPrecision(4))]),
     state.rate,
     (r) => choose({ rate: Number(r) }),
   );
-  return { field: el("div", { class: "choices" }, el("span", { text: "bits per pixel" }), group), show: group.show };
+  return { field: el("div", { class: "choices" }, el("span", { text: data.unit.title }), group), show: group.show };
 }
 
 const minus = (text) => text.replace("-", "−");
@@ -59,7 +59,9 @@ const fixed = (value, digits) =>
   value === null || value === undefined ? "–" : minus(Number(value.toFixed(digits)).toFixed(digits)); // no −0
 const percent = (value, digits = 1) => (value > 0 ? "+" : "") + fixed(value, digits) + " %";
 const whole = (value) => Math.round(value).toLocaleString("en");
-const rateText = (value) => `${+value.toPrecision(4)} bpp`;
+const unitTitle = () => data.unit.title[0].toUpperCase() + data.unit.title.slice(1);
+const rateText = (value) => `${+value.toPrecision(4)} ${data.unit.short}`;
+const spentText = (value) => `${value.toPrecision(3)} ${data.unit.short}`;
 const bppText = (value) => `${value.toPrecision(3)} bpp`;
 const scoreText = (metric, value) =>
   fixed(value, metric.digits) + (metric.unit && value !== null ? ` ${metric.unit}` : "");

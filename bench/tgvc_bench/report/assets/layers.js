@@ -18,7 +18,7 @@ function buildLayers(section) {
     const rows = mergeStreams(layered.filter((e) => e.rate === state.rate && !state.hidden.has(e.system)));
     if (!rows.length)
       return replace(host, el("p", { class: "note", text: "No stream at this rate says what its bits are for." }));
-    const most = Math.max(...rows.map((r) => r.entry.bpp));
+    const most = Math.max(...rows.map((r) => spent(r.entry)));
     const names = new Set(rows.map((r) => r.names));
     replace(host, ...rows.map((r) => layerRow(r, most, names.size > 1)));
   };
@@ -44,7 +44,7 @@ function layerRow({ entry, names }, most, named) {
     role: "img",
     "aria-label": data.layers.map((l) => `${LAYER_NAMES[l]} ${entry.layers[l] ?? 0} bytes`).join(", "),
   });
-  bar.style.width = `${(100 * entry.bpp) / most}%`;
+  bar.style.width = `${(100 * spent(entry)) / most}%`;
   for (const layer of data.layers) {
     const share = (entry.layers[layer] ?? 0) / total;
     const part = el(

@@ -7,9 +7,9 @@ function buildHead() {
   const failed = data.entries.length - measured.length;
   const rates = data.rates.map((r) => +r.toPrecision(4));
   byId("facts").textContent = [
-    `${data.clips.length} ${data.clips.length === 1 ? "clip" : "clips"}, ${whole(seconds)} s of ${sizeNames.join(", ")}`,
+    `${data.clips.length} ${data.clips.length === 1 ? "clip" : "clips"}, ${whole(seconds)} s of ${sizeNames.join(", ")}${data.crop ? `, the middle ${data.crop}` : ""}`,
     `${data.systems.length} systems`,
-    rates.length > 1 ? `${rates[0]} to ${rates.at(-1)} bits per pixel` : `${rates[0] ?? "no"} bits per pixel`,
+    `${rates.length > 1 ? `${rates[0]} to ${rates.at(-1)}` : (rates[0] ?? "no")} ${data.unit.title}`,
     `${data.entries.length} measurements${failed ? `, ${failed} of them failed` : ""}`,
   ].join(" · ");
 }
@@ -18,7 +18,7 @@ function buildHead() {
 function buildSets(section) {
   if (!data.sets.length) return section.remove();
   const keys = [...new Set(data.sets.flatMap((row) => Object.keys(row.scores)))];
-  const head = ["system", "asked bpp", "frames", ...keys].map((text, n) =>
+  const head = ["system", `asked ${data.unit.short}`, "frames", ...keys].map((text, n) =>
     el("th", {
       scope: "col",
       class: n ? null : "text",

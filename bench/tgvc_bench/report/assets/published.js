@@ -57,6 +57,7 @@ function publishedArticle(document) {
       }));
       drawChart(plot, {
         label: `${facts.title} on ${set}, ${document.title}`,
+        rates: "bits per pixel",
         series: drawn,
         height: 230,
         read: (p, s) => [

@@ -80,7 +80,7 @@ function buildStage(section) {
     "play-clip",
   );
   const rateField = choice(
-    "Bits per pixel",
+    unitTitle(),
     data.rates.map((r) => [String(r), String(+r.toPrecision(4))]),
     String(state.rate),
     (r) => choose({ rate: Number(r) }),
@@ -242,7 +242,7 @@ function buildStage(section) {
     for (const p of drawn) {
       drawTracks(p.canvas, view.tracks ? tracksFor(p.id) : null, frame, clip);
       const parts = p.entry
-        ? [bppText(p.entry.bpp), `${whole(p.entry.bytes)} bytes`]
+        ? [spentText(spent(p.entry)), `${whole(p.entry.bytes)} bytes`]
         : [`${clip.width}x${clip.height}`];
       const value = p.entry && frameChart ? frameValue(p.entry, frameChart.metric, frame) : null;
       if (value !== null) parts.push(frameText(frameChart.metric, value));

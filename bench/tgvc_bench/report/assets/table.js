@@ -9,7 +9,7 @@ function tableColumns() {
     { id: "clip", title: "clip", text: true, value: (e) => e.clip, show: (v) => v },
     { id: "system", title: "system", text: true, value: (e) => systems.get(e.system).title, show: (v) => v },
     { id: "bpp", title: "bpp", value: (e) => e.bpp, show: (v) => fixed(v, 5) },
-    { id: "kbps", title: "kbit/s", value: (e) => e.kbps, show: (v) => fixed(v, 1) },
+    { id: "kbps", title: "kbit/s", value: (e) => e.kbps, show: (v) => fixed(v, 2) },
     { id: "bytes", title: "bytes", value: (e) => e.bytes, show: (v) => (v === undefined ? "–" : whole(v)) },
   ];
   for (const m of data.metrics) {
