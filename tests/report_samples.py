@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import dataclass
@@ -156,3 +157,18 @@ def write_sample(folder: Path, *, videos: bool = True) -> Sample:
             tracks.parent.mkdir(parents=True, exist_ok=True)
             tracks.write_text(json.dumps(make_tracks()))
     return Sample(path, record)
+
+
+def tell_kbps(record: dict[str, Any]) -> dict[str, Any]:
+    """The same record with rates that were asked for in kilobits per second; 1 bpp counts as 2000 of them."""
+    told = copy.deepcopy(record)
+    told |= {"rate_unit": "kbps", "crop": "square", "rates": [round(2000 * rate) for rate in RATES]}
+    for row in (*told["entries"], *told["sets"]):
+        row["rate"] = round(2000 * row["rate"])
+    for entry in told["entries"]:
+        if "error" not in entry:
+            entry["kbps"] = round(2000 * entry["bpp"], 3)
+    for sweeps in told["points"].values():
+        for point in (p for points in sweeps.values() for p in points):
+            point["kbps"] = 2000 * point["bpp"]
+    return told
