@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from eval_samples import ANCHOR, FRAMES, QUICK, RATES, SIZE, ask, write_clip
 from tgvc.batch import Failure, Place
 from tgvc.batch.places import LOCAL
 from tgvc_bench import encoders
+from tgvc_bench.evaluation import plan as plans
 from tgvc_bench.evaluation import run as runs
 from tgvc_bench.evaluation.command import evaluate
 from tgvc_bench.evaluation.plan import Question
@@ -92,6 +94,31 @@ def test_what_is_known_is_not_measured_again_until_something_changes(
     assert count(ask(folder, QUICK, ANCHOR, rates=(*RATES, 0.08))) == (8, 4)
     (output / "media" / "one" / "quick-0.03.mp4").write_bytes(b"damaged")
     assert count(ask(folder, QUICK, ANCHOR)) == (7, 1)
+
+
+def test_an_interrupted_run_leaves_a_fuller_record_and_the_next_one_goes_on(
+    folder: Path, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = Path(shutil.copytree(finished, tmp_path / "eval"))
+    before = (output / "record.json").read_bytes()
+    monkeypatch.setattr(plans, "hash_ours", lambda: "the encoder has changed")
+    run_all = runs.run_all
+
+    def interrupted(*arguments: Any) -> Iterator[Any]:
+        yield next(run_all(*arguments))
+        raise KeyboardInterrupt
+
+    for place in (output, tmp_path / "new"):
+        with monkeypatch.context() as patched:
+            patched.setattr(runs, "run_all", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                run_evaluation(ask(folder, QUICK), place)
+    assert (output / "record.json").read_bytes() == before
+    assert len(read_evaluation(tmp_path / "new" / "record.json")["entries"]) == 1  # what there is, where nothing was
+    counted: list[tuple[int, int]] = []
+    run_evaluation(ask(folder, QUICK), output, on_start=lambda known, wanted: counted.append((known, wanted)))
+    assert counted == [(1, 3)]
+    assert {e["system"] for e in read_evaluation(output / "record.json")["entries"]} == {"quick"}
 
 
 def measure_all(question: Question, output: Path, place: Place) -> tuple[list[dict[str, Any]], dict[str, bytes]]:

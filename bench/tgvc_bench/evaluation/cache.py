@@ -25,7 +25,7 @@ class ResultCache:
 
     def find_entry(self, key: str, target: Target) -> dict[str, Any] | None:
         """An entry, if it is known and the files that it is to leave are still those that belong to it."""
-        record = self._read(self._cache / "entries" / f"{key}.json")
+        record = self.read(self._cache / "entries" / f"{key}.json")
         if record is None:
             return None
         files = record["files"]
@@ -43,7 +43,7 @@ class ResultCache:
     def find_stream(self, key: str) -> tuple[bytes, float] | None:
         """The bytes of a stream and the seconds that encoding took."""
         path = self._cache / "streams" / f"{key}.tgvc"
-        facts = self._read(path.with_suffix(".json"))
+        facts = self.read(path.with_suffix(".json"))
         return None if facts is None or not path.exists() else (path.read_bytes(), float(facts["encode_seconds"]))
 
     def keep_stream(self, key: str, stream: bytes, seconds: float) -> None:
@@ -81,13 +81,13 @@ class ResultCache:
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
 
-    def _hash(self, name: str) -> str | None:
-        path = self.folder / name
-        return hashlib.sha256(path.read_bytes()).hexdigest() if name and path.is_file() else None
-
-    def _read(self, path: Path) -> dict[str, Any] | None:
-        """A record of the cache; one that is damaged counts as not there."""
+    def read(self, path: Path) -> dict[str, Any] | None:
+        """A record below the folder; one that is damaged counts as not there."""
         try:
             return read_record(path)
         except (ConfigError, json.JSONDecodeError):
             return None
+
+    def _hash(self, name: str) -> str | None:
+        path = self.folder / name
+        return hashlib.sha256(path.read_bytes()).hexdigest() if name and path.is_file() else None

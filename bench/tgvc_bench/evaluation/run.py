@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -15,7 +15,7 @@ from tgvc_bench.evaluation.ours import OurPart, open_decoder, stream_name
 from tgvc_bench.evaluation.parts import Bench, PartResult
 from tgvc_bench.evaluation.plan import Key, Part, Plan, Question, make_plan, make_target, stream_key
 from tgvc_bench.evaluation.previews import encode_preview
-from tgvc_bench.evaluation.record import Findings, make_record
+from tgvc_bench.evaluation.record import FORMAT, Findings, make_record
 from tgvc_bench.evaluation.scoring import Scorer
 from tgvc_bench.evaluation.sources import LoadedClip, load_clip
 from tgvc_bench.evaluation.systems import System
@@ -83,6 +83,9 @@ def run_evaluation(
 ) -> dict[str, Any]:
     """Measure what is asked and write the record after every part.
 
+    Where there is a fuller record already, made before the code or the clips have changed, it stays until all that is
+    asked has been measured anew or has failed: who interrupts the run still has it.
+
     Args:
         question: what is asked.
         output: folder of the record, the videos and the cache.
@@ -102,6 +105,7 @@ def run_evaluation(
     clips, failed = read_clips(question, cache)
     plan = make_plan(question, clips, cache)
     findings = Findings(question, clips, failed, dict(plan.known), cache)
+    missing = list_entries(cache.read(output / RECORD)) & set(plan.keys) - set(plan.known)
     if on_start:
         on_start(len(plan.known), sum(len(part.targets) for part in plan.parts))
     remove_previews(question, plan, output)
@@ -116,9 +120,18 @@ def run_evaluation(
             if on_entry:
                 on_entry(entry)
         record = make_record(findings, plan.keys, command)
-        write_record(output / RECORD, record)
+        missing -= set(findings.entries)
+        if not missing:
+            write_record(output / RECORD, record)
     write_record(output / RECORD, record)
     return record
+
+
+def list_entries(record: Mapping[str, Any] | None) -> set[Key]:
+    """Clip, system and rate of everything that a record has measured; nothing where there is no such record."""
+    if record is None or record.get("format") != FORMAT:
+        return set()
+    return {(e["clip"], e["system"], e["rate"]) for e in record["entries"] if "scores" in e}
 
 
 def read_clips(question: Question, cache: ResultCache) -> tuple[dict[Path, LoadedClip], dict[str, str]]:
