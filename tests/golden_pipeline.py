@@ -22,12 +22,12 @@ from tgvc.diffusion.schedule import make_schedule
 from tgvc.models.clip_text import END, START, Vocabulary, tokenise_prompts
 from tgvc.models.constants import InterpolationConstants
 from tgvc.models.contract import TEXT_TOKENS
-from tgvc.synthesis.interpolation.conditioning import Condition, Conditioner
+from tgvc.synthesis.interpolation.conditioning import Conditioner
 from tgvc.types import FloatArray
 from tgvc_export.dynamicrafter.autoencoder import Autoencoder, AutoencoderConfig
 from tgvc_export.dynamicrafter.networks import ImageContext, VaeDecoder, VaeEncoder
 from tgvc_export.dynamicrafter.resampler import Resampler, ResamplerConfig
-from tgvc_export.dynamicrafter.unet import UNetGraph
+from tgvc_export.dynamicrafter.unet import UNet3D, UNetGraph
 from tgvc_export.openclip.image import ImageConfig, ImageTower
 from tgvc_export.openclip.text import TextConfig, TextTower
 
@@ -74,8 +74,15 @@ class Twins:
     def release_text(self) -> None:
         pass
 
-    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
-        return self._run("unet", x, t, fs, text, image)[0]
+    def describe_time(self, t: FloatArray, fs: FloatArray) -> FloatArray:
+        return self._run("time", t, fs)[0]
+
+    def describe_context(self, text: FloatArray, image: FloatArray) -> tuple[FloatArray, FloatArray]:
+        text_kv, image_kv = self._run("context", text, image)
+        return text_kv, image_kv
+
+    def predict(self, x: FloatArray, shifts: FloatArray, text_kv: FloatArray, image_kv: FloatArray) -> FloatArray:
+        return self._run("unet", x, shifts, text_kv, image_kv)[0]
 
     def _run(self, name: str, *inputs: npt.NDArray[Any]) -> list[Any]:
         with torch.no_grad():
@@ -95,7 +102,7 @@ def read_prompt(prompt: str) -> npt.NDArray[np.int64]:
     return tokenise_prompts([prompt, ""], Vocabulary.parse(Path(VOCABULARY).read_bytes()))
 
 
-def interpolation_constants(params: dict[str, Any], clip: dict[str, Any]) -> InterpolationConstants:
+def interpolation_constants(params: dict[str, Any], clip: dict[str, Any], unet: UNet3D) -> InterpolationConstants:
     """What a bundle of these networks would say of them."""
     projection, autoencoder = params["image_proj_stage_config"]["params"], params["first_stage_config"]["params"]
     return InterpolationConstants(
@@ -107,6 +114,9 @@ def interpolation_constants(params: dict[str, Any], clip: dict[str, Any]) -> Int
         context=projection["output_dim"],
         image_tokens=projection["num_queries"],
         embedding=clip["embed_dim"],
+        shifts=sum(block.outputs for block in unet.residual_blocks()),
+        heads=sum(2 * layer.heads for layer in unet.asking_layers()),
+        head_width=params["unet_config"]["params"]["num_head_channels"],
         schedule="linear-ztsnr",
         train_steps=params["timesteps"],
         dynamic=params["use_dynamic_rescale"],
@@ -126,22 +136,26 @@ def build_twins(params: dict[str, Any], clip: dict[str, Any], weights: Arrays) -
     resampler = Resampler(ResamplerConfig.from_options(params["image_proj_stage_config"]["params"]))
     filled(resampler, part_of(weights, "image_proj_model."))
     tower = filled(ImageTower(images), image_weights(part_of(weights, "embedder."), texts))
+    unet = build_unet(params["unet_config"]["params"], part_of(weights, "model.diffusion_model."))
+    constants = interpolation_constants(params, clip, unet)
     nets = {
-        "unet": UNetGraph(build_unet(params["unet_config"]["params"], part_of(weights, "model.diffusion_model."))),
+        "time": unet.time_network(),
+        "context": unet.context_network(),
+        "unet": UNetGraph(unet),
         "vae_encoder": VaeEncoder(vae),
         "vae_decoder": VaeDecoder(vae),
         "image_tower": ImageContext(tower, resampler),  # type: ignore[arg-type]
         "text_tower": filled(TextTower(texts), part_of(weights, "cond_stage_model.")),
     }
-    return Twins(interpolation_constants(params, clip), nets)
+    return Twins(constants, nets)
 
 
 def predict_both(
-    twins: Twins, x: FloatArray, known: FloatArray, t: float, condition: Condition
+    twins: Twins, x: FloatArray, known: FloatArray, shifts: FloatArray, told: tuple[FloatArray, FloatArray]
 ) -> tuple[FloatArray, FloatArray]:
     """What the UNet makes of x beside the latents of both key pictures, with the condition and without."""
     given = np.stack([np.concatenate([x, known])] * 2)
-    with_, without = twins.predict(given, np.full(2, t, np.float32), condition.fs, condition.text, condition.image)
+    with_, without = twins.predict(given, np.repeat(shifts, 2, axis=0), *told)
     return with_, without
 
 
@@ -149,17 +163,19 @@ def run_pipeline(meta: Meta, arrays: Arrays, weights: Arrays) -> dict[str, Compa
     """Two pictures to a clip, with all random numbers given."""
     params, sampling = meta["config"]["params"], meta["sampling"]
     twins = build_twins(params, meta["clip_config"], weights)
-    conditioner = Conditioner(twins, read_prompt(sampling["prompt"]), sampling["fs"], guided=True)
+    conditioner = Conditioner(twins, read_prompt(sampling["prompt"]), guided=True)
     pictures = (arrays["in.image_u8"].astype(np.float32) / 255 - np.float32(0.5)) * 2
     frames = sampling["T"]
     condition = conditioner.describe(pictures[0], frames)
     ends = conditioner.key_latents(pictures, arrays["in.vae_noise"].swapaxes(0, 1))
     known = np.zeros((len(ends), frames, *ends.shape[2:]), np.float32)
     known[:, 0], known[:, -1] = ends[:, 0], ends[:, 1]
+    told = twins.describe_context(condition.text, condition.image)
+    rate = np.full(1, sampling["fs"], np.float32)
     first: list[tuple[FloatArray, FloatArray]] = []
 
     def denoise(x: FloatArray, t: float) -> tuple[FloatArray, FloatArray]:
-        v = predict_both(twins, x, known, t, condition)
+        v = predict_both(twins, x, known, twins.describe_time(np.full(1, t, np.float32), rate), told)
         first.append((v[0].copy(), v[1].copy()))
         return v
 

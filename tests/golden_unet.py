@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from golden import Arrays, BuildBlock, Comparison, Meta, RunBlock, compare_outputs
 from tgvc_export.dynamicrafter.attention import SpatialTransformer, TemporalTransformer
+from tgvc_export.dynamicrafter.conditions import ContextNetwork, deal_context
 from tgvc_export.dynamicrafter.unet import TEXT_TOKENS, UNet3D
 from tgvc_export.dynamicrafter.unet_blocks import Downsample, ResBlock, TemporalConv, Upsample
 
@@ -68,7 +69,7 @@ def _resblock(call: str, weights: Arrays) -> RunBlock:
     def run(inputs: Arrays) -> Any:
         x, embedding = torch.from_numpy(inputs["x"]), torch.from_numpy(inputs["emb"])
         with torch.no_grad():
-            return block(x, embedding, batch, len(x) // batch).numpy()
+            return block(x, block.emb_layers(embedding), batch, len(x) // batch).numpy()
 
     return run
 
@@ -100,11 +101,13 @@ def _spatial_transformer(call: str, weights: Arrays) -> RunBlock:
     channels, heads = len(weights["norm.weight"]), _number_after(call, "ch,")
     context = weights["transformer_blocks.0.attn2.to_k.weight"].shape[1]
     block = load(SpatialTransformer(channels, heads, channels // heads, context), weights)
+    layers = [part.attn2 for part in block.transformer_blocks]
 
     def run(inputs: Arrays) -> Any:
         x, context = torch.from_numpy(inputs["x"]), torch.from_numpy(inputs["context"])
         with torch.no_grad():
-            return block(x, context[:, :TEXT_TOKENS], context[:, None, TEXT_TOKENS:]).numpy()
+            told = ContextNetwork(layers)(context[:, :TEXT_TOKENS], context[:, None, TEXT_TOKENS:])
+            return block(x, deal_context(*told, [layer.heads for layer in layers])).numpy()
 
     return run
 

@@ -22,6 +22,9 @@ CONSTANTS = InterpolationConstants(
     context=6,
     image_tokens=2,
     embedding=5,
+    shifts=2,
+    heads=2,
+    head_width=3,
     schedule="linear-ztsnr",
     train_steps=1000,
     dynamic=False,
@@ -38,12 +41,14 @@ class KnownNetworks:
     """Latents are means of cells: red, green, blue and their mean. The UNet knows that everything fades evenly.
 
     ``blur``: how much of x it takes for signal instead, 0 = none; then what is added to x shows in the result.
-    ``asked``: what `predict` was given, for tests that look at it.
+    Shifts are the timestep and the frame rate; keys and values are the tokens themselves, cut into heads. ``asked``:
+    what `predict` was given, for tests that look at it, these read back; ``described``: calls of the other two by name.
     """
 
     constants: InterpolationConstants = CONSTANTS
     blur: float = 0.0
     asked: list[dict[str, Any]] = field(default_factory=list)
+    described: list[str] = field(default_factory=list)
     texts: int = 0
     decoder: str = "vae_decoder"
 
@@ -74,7 +79,21 @@ class KnownNetworks:
     def net(self, name: str) -> Net:
         raise AssertionError(f"{name}: only a device with memory of its own asks for a network")
 
-    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
+    def describe_time(self, t: FloatArray, fs: FloatArray) -> FloatArray:
+        self.described.append("time")
+        return np.stack([t, fs], axis=1)
+
+    def describe_context(self, text: FloatArray, image: FloatArray) -> tuple[FloatArray, FloatArray]:
+        self.described.append("context")
+        text_kv, image_kv = (
+            tokens.reshape(*tokens.shape[:-1], self.constants.heads, self.constants.head_width).swapaxes(-3, -2)
+            for tokens in (text, image)
+        )
+        return np.ascontiguousarray(text_kv), np.ascontiguousarray(image_kv)
+
+    def predict(self, x: FloatArray, shifts: FloatArray, text_kv: FloatArray, image_kv: FloatArray) -> FloatArray:
+        t, fs = shifts.T.copy()
+        text, image = (heads.swapaxes(-3, -2).reshape(*heads.shape[:-3], -1, 6) for heads in (text_kv, image_kv))
         self.asked.append({"x": x.copy(), "t": t, "fs": fs, "text": text, "image": image})
         channels, frames = self.constants.latent_channels, x.shape[2]
         abar = linear_abar(self.constants.train_steps)[int(t[0])]

@@ -28,7 +28,16 @@ from tgvc.devices.cuda import CudaDevice  # noqa: E402
 from tgvc.devices.host import HostDevice  # noqa: E402
 from tgvc.errors import BackendError, ConfigError  # noqa: E402
 from tgvc.models.bundle import write_manifest  # noqa: E402
-from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER, contract_of  # noqa: E402
+from tgvc.models.contract import (  # noqa: E402
+    CONTEXT,
+    IMAGE_TOWER,
+    TEXT_TOWER,
+    TIME,
+    UNET,
+    VAE_DECODER,
+    VAE_ENCODER,
+    contract_of,
+)
 from tgvc_bench.command import bench  # noqa: E402
 from tgvc_bench.gpu import backend_steps, bundle_steps, kernel_steps, run, segment_steps, sizes, timing  # noqa: E402
 from tgvc_bench.gpu.goals import BEGIN, END, GOALS, NOT_RUN, table_lines, write_table  # noqa: E402
@@ -251,7 +260,7 @@ def made_bundle(folder: Path) -> None:
     contract, rng = contract_of(constants), np.random.default_rng(0)
     node = helper.make_node
     c, d, window, tokens = constants.latent_channels, constants.context, constants.window, constants.image_tokens
-    px, wide = constants.cell_px, window * tokens
+    px, wide, heads, head = constants.cell_px, window * tokens, constants.heads, constants.head_width
 
     def weights(*shape: int) -> np.ndarray:
         return (rng.standard_normal(shape) * 0.5).astype(np.float32)
@@ -264,6 +273,24 @@ def made_bundle(folder: Path) -> None:
             ],
             {
                 "zero": np.array([0]), "some": np.array([c]), "axis": np.array([1]), "half": np.float32([0.5]),
+            },
+        ),
+        TIME: (
+            [node("Unsqueeze", ["t", "last"], ["column"]), node("Mul", ["column", "row"], ["shifts"])],
+            {"last": np.array([1]), "row": weights(constants.shifts)},
+        ),
+        CONTEXT: (
+            [
+                node("MatMul", ["text", "a"], ["texts"]),
+                node("Reshape", ["texts", "text_shape"], ["text_heads"]),
+                node("Transpose", ["text_heads"], ["text_kv"], perm=[0, 2, 1, 3]),
+                node("MatMul", ["image", "a"], ["images"]),
+                node("Reshape", ["images", "image_shape"], ["image_heads"]),
+                node("Transpose", ["image_heads"], ["image_kv"], perm=[0, 1, 3, 2, 4]),
+            ],
+            {
+                "a": weights(d, heads * head), "text_shape": np.array([0, 0, heads, head]),
+                "image_shape": np.array([0, 0, 0, heads, head]),
             },
         ),
         VAE_ENCODER: (

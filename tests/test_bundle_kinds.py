@@ -31,6 +31,9 @@ PUBLISHED = InterpolationConstants(
     context=1024,
     image_tokens=16,
     embedding=1024,
+    shifts=20160,
+    heads=390,
+    head_width=64,
     schedule="linear-ztsnr",
     train_steps=1000,
     dynamic=True,
@@ -93,11 +96,17 @@ def test_the_published_networks_have_the_shapes_of_the_contract() -> None:
     contract = contract_of(PUBLISHED)
     assert [str(s) for s in contract["unet"][0]] == [
         "x float32 (B, 8, T, h, w)",
-        "t float32 (B)",
-        "fs float32 (B)",
-        "text float32 (B, 77, 1024)",
-        "image float32 (B, T, M, 1024)",
+        "shifts float32 (B, 20160)",
+        "text_kv float32 (B, 390, 77, 64)",
+        "image_kv float32 (B, T, 390, M, 64)",
     ]
+    assert [str(s) for side in contract["time"] for s in side] == [
+        "t float32 (S)",
+        "fs float32 (S)",
+        "shifts float32 (S, 20160)",
+    ]
+    assert [str(s) for s in contract["context"][0]] == ["text float32 (B, 77, 1024)", "image float32 (B, T, M, 1024)"]
+    assert contract["context"][1] == contract["unet"][0][2:]
     assert [str(s) for s in contract["image_tower"][1]] == [
         "tokens float32 (N, 256, 1024)",
         "embedding float32 (N, 1024)",
@@ -154,6 +163,18 @@ def test_a_constant_out_of_its_range_is_refused(
     (folder / "manifest.json").write_text(json.dumps(values))
     with pytest.raises(BundleError, match=told):
         load_bundle(folder)
+
+
+def test_a_bundle_whose_unet_computes_everything_itself_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = write(tmp_path / "made", PUBLISHED)
+    values = json.loads((folder / "manifest.json").read_text())
+    for name in ("shifts", "heads", "head_width"):
+        del values["constants"][name]
+    (folder / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(BundleError) as caught:
+        load_bundle(folder)
+    told = "manifest.json: constants: no shifts, heads, head_width, which this release needs of kind interpolation"
+    assert str(caught.value) == f"bundle {folder}: {told}; export the bundle again"
 
 
 def test_networks_of_another_kind_are_not_taken(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from checkpoint_samples import (  # noqa: E402
 from tgvc.backends.base import load_backend  # noqa: E402
 from tgvc.fetch import WEIGHTS  # noqa: E402
 from tgvc.models.bundle import load_bundle  # noqa: E402
+from tgvc.models.constants import InterpolationConstants  # noqa: E402
+from tgvc.models.interpolation import InterpolationNetworks  # noqa: E402
 from tgvc_export.checkpoint_weights import fill_module  # noqa: E402
 from tgvc_export.command import describe_source, export  # noqa: E402
 from tgvc_export.dynamicrafter.published import PREFIXES, parse_sizes  # noqa: E402
@@ -73,13 +75,17 @@ def test_a_checkpoint_goes_through_the_whole_command(
     bundle = load_bundle(folder)
     assert bundle.kind == "interpolation"
     assert bundle.label == report["label"]
-    assert set(bundle.nets) == {"unet", "vae_encoder", "vae_decoder", "image_tower", "text_tower"}
+    assert set(bundle.nets) == {
+        "time", "context", "unet", "vae_encoder", "vae_decoder", "image_tower", "text_tower",
+    }  # fmt: skip
     assert re.fullmatch("[0-9a-f]{12}-fp32", bundle.revision)
     assert bundle.notes["source"] == "model.ckpt, which is not a published file"
     assert bundle.notes["source_sha256"].startswith(bundle.revision[:12])
     assert "non-commercial" in bundle.notes["terms"]
-    # sums in another order, a few dozen layers deep
-    assert all(0 < record.error["relative_rms"] < 1e-5 for record in bundle.nets.values())
+    # sums in another order, a few dozen layers deep; context is one product of sixteen numbers each
+    errors = {name: record.error["relative_rms"] for name, record in bundle.nets.items()}
+    assert max(errors.values()) < 1e-5
+    assert all(error > 0 for name, error in errors.items() if name != "context")
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         ["manifest.json", *(f"{net}.onnx" for net in bundle.nets)]
     )
@@ -101,6 +107,31 @@ def test_the_bundle_computes_with_the_weights_of_the_checkpoint(
         want = original.encode(torch.from_numpy(picture)).numpy()
     # sums in another order, a few dozen layers deep; moments are about 1
     np.testing.assert_allclose(net.run(picture=picture)["moments"], want, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_time_context_and_unet_of_the_bundle_are_the_video_network_of_the_checkpoint(
+    interpolation: tuple[Path, dict[str, Any], dict[str, torch.Tensor]],
+) -> None:
+    folder, _, state = interpolation
+    prefix = PREFIXES["unet"]
+    tensors = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    original = fill_module(parse_sizes(INTERPOLATION).build("unet"), tensors)
+    bundle, random = load_bundle(folder), np.random.default_rng(3)
+    constants = bundle.constants
+    assert isinstance(constants, InterpolationConstants)
+    x, text, image = (
+        random.standard_normal(shape).astype(np.float32)
+        for shape in ((2, 8, 4, 4, 6), (2, 77, constants.context), (2, 4, constants.image_tokens, constants.context))
+    )
+    t, fs = np.array([999, 20], np.float32), np.array([5, 24], np.float32)
+    nets = InterpolationNetworks(bundle, load_backend("onnxruntime", threads=1))
+    found = nets.predict(x, nets.describe_time(t, fs), *nets.describe_context(text, image))
+    with torch.no_grad():
+        context = np.concatenate([text, image.reshape(2, -1, constants.context)], axis=1)
+        want = original(*(torch.from_numpy(array) for array in (x, t, context, fs))).numpy()
+    # sums in another order, a few dozen layers deep; v is about 1
+    np.testing.assert_allclose(found, want, atol=1e-4)
 
 
 def opset_of(path: Path) -> int:

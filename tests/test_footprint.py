@@ -94,6 +94,9 @@ def published_bundle(tmp_path: Path, *, halves: bool) -> ModelBundle:
         context=1024,
         image_tokens=16,
         embedding=1024,
+        shifts=20160,
+        heads=390,
+        head_width=64,
         schedule="linear-ztsnr",
         train_steps=1000,
         dynamic=True,
@@ -104,7 +107,9 @@ def published_bundle(tmp_path: Path, *, halves: bool) -> ModelBundle:
         fs=5,
     )
     values = {
-        "unet": 1_438_854_980,
+        "time": 29_926_080,
+        "context": 51_118_080,
+        "unet": 1_357_810_820,
         "vae_encoder": 34_163_664,
         "vae_decoder": 49_490_199,
         "image_tower": 680_864_256,

@@ -276,10 +276,12 @@ class FarNetworks(KnownNetworks):
         super().__init__(**options)
         self._nets: dict[str, LazyNet] = {}
         contract = interpolation_contract(self.constants)
-        for name, function in {"unet": self._unet, "vae_decoder": self._decoder}.items():
+        functions = {"time": self._time, "context": self._context, "unet": self._unet, "vae_decoder": self._decoder}
+        for name, function in functions.items():
             inputs, outputs = (
                 tuple(
-                    replace(s, dtype=dtype, shape=(runs if name == "unet" else s.shape[0], *s.shape[1:])) for s in side
+                    replace(s, dtype=dtype, shape=(runs if s.shape[0] == "B" else s.shape[0], *s.shape[1:]))
+                    for s in side
                 )
                 for side in contract[name]
             )
@@ -291,7 +293,14 @@ class FarNetworks(KnownNetworks):
 
     def _unet(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         wide = {name: value.astype(np.float32) for name, value in inputs.items()}
-        return {"v": self.predict(*(wide[name] for name in ("x", "t", "fs", "text", "image")))}
+        return {"v": self.predict(*(wide[name] for name in ("x", "shifts", "text_kv", "image_kv")))}
+
+    def _time(self, t: np.ndarray, fs: np.ndarray) -> dict[str, np.ndarray]:
+        return {"shifts": self.describe_time(t, fs)}
+
+    def _context(self, text: np.ndarray, image: np.ndarray) -> dict[str, np.ndarray]:
+        text_kv, image_kv = self.describe_context(text, image)
+        return {"text_kv": text_kv, "image_kv": image_kv}
 
     def _decoder(self, z: np.ndarray) -> dict[str, np.ndarray]:
         return {"picture": self.decode(z.astype(np.float32))}

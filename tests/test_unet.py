@@ -12,7 +12,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'tgvc[export]'")
 
-from published_samples import CONTRACT, compare_with_torch, own_shapes, published_shapes, random_weights  # noqa: E402
+from published_samples import (  # noqa: E402
+    CONSTANTS,
+    CONTRACT,
+    compare_with_torch,
+    own_shapes,
+    published_shapes,
+    random_weights,
+)
 from tgvc.backends.spec import NetRecord, bind_shapes  # noqa: E402
 from tgvc_export.check import describe_file  # noqa: E402
 from tgvc_export.dynamicrafter.unet import UNet3D, UNetConfig, UNetGraph, split_context  # noqa: E402
@@ -30,43 +37,65 @@ SMALL: dict[str, Any] = {
     "context_dim": 24,
 }
 ATTENTIONS = 3 + 2 * 2  # of a spatial transformer, which asks three times, and of two temporal ones
-SIZES = {"B": 2, "T": 3, "M": 5, "h": 4, "w": 10}
+SIZES = {"B": 2, "T": 3, "M": 5, "h": 4, "w": 10, "S": 7}
 
 
-def small_unet() -> UNetGraph:
+NETS = {
+    "time": lambda unet: unet.time_network(),
+    "context": lambda unet: unet.context_network(),
+    "unet": UNetGraph,
+}
+
+
+def small_unet() -> UNet3D:
     torch.manual_seed(4)
-    module = random_weights(UNetGraph(UNet3D(**SMALL)))
-    assert isinstance(module, UNetGraph)
+    module = random_weights(UNet3D(**SMALL))
+    assert isinstance(module, UNet3D)
     return module
 
 
-def example(**lengths: int) -> Mapping[str, torch.Tensor]:
+def small_net(net: str) -> torch.nn.Module:
+    """One of the networks that it is made into."""
+    return NETS[net](small_unet()).eval()
+
+
+def example(net: str = "unet", **lengths: int) -> Mapping[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(sum(lengths.values()))
-    b, t, m, h, w = (lengths[symbol] for symbol in "BTMhw")
+    b, t, m, h, w, s = (lengths.get(symbol, 7) for symbol in "BTMhwS")
+    heads, width = CONSTANTS.heads, CONSTANTS.head_width
+    if net == "time":
+        return {
+            "t": torch.randint(0, 1000, (s,), generator=generator).float(),
+            "fs": torch.randint(1, 31, (s,), generator=generator).float(),
+        }
+    if net == "context":
+        return {
+            "text": torch.randn(b, 77, CONSTANTS.context, generator=generator),
+            "image": torch.randn(b, t, m, CONSTANTS.context, generator=generator),
+        }
     return {
         "x": torch.randn(b, 8, t, h, w, generator=generator),
-        "t": torch.randint(0, 1000, (b,), generator=generator).float(),
-        "fs": torch.randint(1, 31, (b,), generator=generator).float(),
-        "text": torch.randn(b, 77, 24, generator=generator),
-        "image": torch.randn(b, t, m, 24, generator=generator),
+        "shifts": torch.randn(b, CONSTANTS.shifts, generator=generator),
+        "text_kv": torch.randn(b, heads, 77, width, generator=generator),
+        "image_kv": torch.randn(b, t, heads, m, width, generator=generator),
     }
 
 
-def export_unet(folder: Path, module: UNetGraph, **options: Any) -> NetRecord:
-    given, (inputs, outputs) = example(**SIZES), CONTRACT["unet"]
-    path = folder / "unet.onnx"
-    export_module(module, given, inputs, outputs, path, **options)
+def export_net(folder: Path, net: str = "unet", module: Any = None, **options: Any) -> NetRecord:
+    given, (inputs, outputs) = example(net, **SIZES), CONTRACT[net]
+    path = folder / f"{net}.onnx"
+    export_module(module or small_net(net), given, inputs, outputs, path, **options)
     if options.get("static"):
         lengths = bind_shapes(inputs, {name: tuple(value.shape) for name, value in given.items()})
         inputs, outputs = fix_specs(inputs, lengths), fix_specs(outputs, lengths)
-    return describe_file("unet", path, (inputs, outputs))
+    return describe_file(net, path, (inputs, outputs))
 
 
 def engine_size(record: NetRecord) -> int:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install 'tgvc[tensorrt-rtx]'")
     from tgvc_export.trt import CAPABILITIES, build_engine
 
-    profile = {"B": (1, 2, 2), "T": (2, 3, 16), "M": (5, 5, 16), "h": (4, 4, 8), "w": (4, 10, 16)}
+    profile = {"B": (1, 2, 2), "T": (2, 3, 16), "M": (5, 5, 16), "h": (4, 4, 8), "w": (4, 10, 16), "S": (1, 7, 50)}
     return len(build_engine(record, CAPABILITIES, profile))
 
 
@@ -100,40 +129,74 @@ def test_every_frame_has_its_own_picture_tokens_only_where_there_are_sixteen_for
 
 
 def test_no_frame_rate_is_the_default_one() -> None:
-    unet = small_unet().unet
-    given = example(**SIZES)
-    x, context = given["x"], torch.cat([given["text"], given["image"][:, 0]], dim=1)
-    steps = torch.tensor([10, 900])
+    unet = small_unet()
+    x, told = example(**SIZES)["x"], example("context", **SIZES)
+    context, steps = torch.cat([told["text"], told["image"][:, 0]], dim=1), torch.tensor([10, 900])
     with torch.no_grad():
         default = unet(x, steps, context)
         assert torch.equal(default, unet(x, steps, context, torch.tensor([24, 24])))
         assert not torch.allclose(default, unet(x, steps, context, torch.tensor([5, 5])), atol=1e-4)
 
 
+def test_every_weight_of_the_published_network_is_in_one_of_its_three_parts() -> None:
+    with torch.device("meta"):
+        unet = UNet3D()
+    whole = {id(value) for value in unet.parameters()}
+    parts = [{id(value) for value in make(unet).parameters()} for make in NETS.values()]
+    assert set.union(*parts) == whole
+    assert sum(map(len, parts)) == len(whole)
+
+
+def test_the_three_parts_one_after_the_other_are_the_network_as_published() -> None:
+    unet = small_unet()
+    told, steps, rates = example("context", **SIZES), torch.tensor([10.0, 900.0]), torch.tensor([3.0, 24.0])
+    x = example(**SIZES)["x"]
+    with torch.no_grad():
+        want = unet(x, steps, torch.cat([told["text"], told["image"][:, 0]], dim=1), rates)
+        assert not torch.allclose(want[0], want[1], atol=1e-2)
+        time, context, rest = (make(unet).eval() for make in NETS.values())
+        # a step alone has the shifts of a step among others, but for the order of sums
+        shifts = torch.cat([time(steps[n : n + 1], rates[n : n + 1]) for n in range(2)])
+        image = told["image"][:, :1].expand_as(told["image"])
+        found = rest(x, shifts, *context(told["text"], image))
+    assert float((found - want).abs().max()) < 1e-5  # sums of a few hundred numbers near 1 in float32
+
+
+@pytest.mark.parametrize("net", ["time", "context"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_what_the_network_is_told_takes_every_size_after_one_export_and_builds_for_gpus(
+    net: str, precision: Any, tmp_path: Path
+) -> None:
+    record = export_net(tmp_path, net, precision=precision)
+    others = {"B": 1, "T": 5, "M": 3, "S": 1}, {"B": 3, "T": 2, "M": 16, "S": 50}
+    # halves: 11 bits, three roundings one after the other; angles of up to 1000 would be off by a quarter in halves
+    tolerance = 1e-5 if precision == "fp32" else 2e-3
+    examples = [example(net, **sizes) for sizes in (SIZES, *others)]
+    assert compare_with_torch(record, small_net(net), examples)["relative_rms"] < tolerance
+    assert engine_size(record) > 10_000
+
+
 def test_the_network_takes_every_size_after_one_export_and_builds_for_gpus(tmp_path: Path) -> None:
-    module = small_unet()
-    record = export_unet(tmp_path, module, precision="fp32")
+    record = export_net(tmp_path, precision="fp32")
     others = {"B": 1, "T": 5, "M": 3, "h": 8, "w": 4}, {"B": 3, "T": 2, "M": 16, "h": 6, "w": 4}
-    errors = compare_with_torch(record, module, [example(**sizes) for sizes in (SIZES, *others)])
+    errors = compare_with_torch(record, small_net("unet"), [example(**sizes) for sizes in (SIZES, *others)])
     assert errors["max_abs"] < 1e-4  # the tolerance of the reference tensors
     assert engine_size(record) > 100_000
 
 
 def test_the_network_of_one_size_in_halves_asks_for_no_shape_and_builds_for_gpus(tmp_path: Path) -> None:
-    module = small_unet()
-    record = export_unet(tmp_path, module, precision="fp16", static=True)
+    record = export_net(tmp_path, precision="fp16", static=True)
     # 11 bits of a half, some 50 roundings one after the other; with norms in halves it would be ten times that
-    assert compare_with_torch(record, module, [example(**SIZES)])["relative_rms"] < 1e-2
+    assert compare_with_torch(record, small_net("unet"), [example(**SIZES)])["relative_rms"] < 1e-2
     nodes = count_nodes(onnx.load(record.path))
-    assert not {"Shape", "If", "Loop", "Attention"} & set(nodes)
+    assert not {"Shape", "If", "Loop", "Attention", "Sin"} & set(nodes)
     assert nodes["Softmax"] == ATTENTIONS
     assert engine_size(record) > 100_000
 
 
 def test_at_opset_23_every_attention_is_one_node(tmp_path: Path) -> None:
-    module = small_unet()
-    record = export_unet(tmp_path, module, precision="fp16", static=True, opset=23)
+    record = export_net(tmp_path, precision="fp16", static=True, opset=23)
     nodes = count_nodes(onnx.load(record.path))
     assert nodes["Attention"] == ATTENTIONS
     assert "Softmax" not in nodes
-    assert compare_with_torch(record, module, [example(**SIZES)])["relative_rms"] < 1e-2  # as above
+    assert compare_with_torch(record, small_net("unet"), [example(**SIZES)])["relative_rms"] < 1e-2  # as above

@@ -27,6 +27,7 @@ from tgvc_bench.records import shorten, write_record
 if TYPE_CHECKING:  # torch takes long to import
     from torch import Tensor, nn
 
+    from tgvc.backends.spec import TensorSpec
     from tgvc.models.contract import Tensors
     from tgvc_export.check import Case
     from tgvc_export.dynamicrafter.published import PublishedSizes
@@ -126,10 +127,11 @@ def _export_net(
     import torch
 
     from tgvc_export.check import Case
+    from tgvc_export.dynamicrafter.bundle import build_hollow
     from tgvc_export.onnx_file import export_module
 
     torch.set_num_threads(1)
-    module = fill_halves(_build(net, sizes)).float()
+    module = fill_halves(build_hollow(sizes, net)).float()
     example = _example(net, sizes, 1, cells)
     with torch.no_grad():
         given, run = time_call(lambda: module(**example))
@@ -174,15 +176,15 @@ def fill_halves(module: nn.Module) -> nn.Module:
     return module.eval()
 
 
-def _build(net: str, sizes: PublishedSizes) -> nn.Module:
-    from tgvc_export.dynamicrafter import published
-    from tgvc_export.dynamicrafter.networks import ImageContext, VaeDecoder, VaeEncoder
+def draw_inputs(inputs: Sequence[TensorSpec], lengths: Mapping[str, int], seed: int) -> dict[str, Tensor]:
+    """Normal numbers float32 for the inputs of a network, whose symbols have these lengths."""
+    import torch
 
-    if net == TEXT_TOWER:
-        return sizes.build(published.TEXT)
-    if net == IMAGE_TOWER:
-        return ImageContext(sizes.build(published.IMAGE), sizes.build(published.PROJECTION))
-    return (VaeEncoder if net == VAE_ENCODER else VaeDecoder)(sizes.build(published.VAE))
+    from tgvc_export.graph_rules import fix_specs
+
+    generator = torch.Generator().manual_seed(seed)
+    fixed = fix_specs(inputs, dict(lengths))
+    return {spec.name: torch.randn([int(length) for length in spec.shape], generator=generator) for spec in fixed}
 
 
 def _example(net: str, sizes: PublishedSizes, count: int, cells: tuple[int, int]) -> Mapping[str, Tensor]:

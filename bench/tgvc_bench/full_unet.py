@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tgvc.memory import release_memory
-from tgvc.models.contract import TEXT_TOKENS, UNET, interpolation_contract
-from tgvc_bench.full_size import FORMAT, fill_halves
+from tgvc.models.contract import UNET, interpolation_contract
+from tgvc_bench.full_size import FORMAT, draw_inputs, fill_halves
 from tgvc_bench.machine import describe_machine, read_versions, time_call
 from tgvc_bench.records import shorten, write_record
 
@@ -109,7 +109,7 @@ def measure_unet(
     from tgvc.backends.spec import bind_shapes
     from tgvc_export.check import Case, check_files, describe_file
     from tgvc_export.dynamicrafter import published
-    from tgvc_export.dynamicrafter.unet import UNetGraph
+    from tgvc_export.dynamicrafter.bundle import build_hollow
     from tgvc_export.graph_rules import count_nodes, fix_specs
     from tgvc_export.onnx_file import export_module
     from tgvc_export.resident import MemoryWatch
@@ -121,7 +121,7 @@ def measure_unet(
     path = folder / f"{UNET}.onnx"
     example = make_example(sizes, lengths)
     with MemoryWatch() as watch:
-        module = fill_halves(UNetGraph(sizes.build(published.UNET)))
+        module = fill_halves(build_hollow(sizes, UNET))
         found: dict[str, Any] = {"values": sum(value.numel() for value in module.parameters())}
         case = None
         if checked:
@@ -165,20 +165,9 @@ def measure_unet(
 
 
 def make_example(sizes: PublishedSizes, lengths: Mapping[str, int]) -> dict[str, Tensor]:
-    """One run of noise, with picture tokens for every frame; ``lengths`` as for `measure_unet`."""
-    import torch
-
-    generator = torch.Generator().manual_seed(_SEED)
-    config, frames = sizes.unet, lengths["T"]
-    context = config.context_dim
-    shape = 1, config.in_channels, frames, lengths["h"], lengths["w"]
-    return {
-        "x": torch.randn(shape, generator=generator),
-        "t": torch.tensor([621.0]),
-        "fs": torch.tensor([5.0]),
-        "text": torch.randn(1, TEXT_TOKENS, context, generator=generator),
-        "image": torch.randn(1, frames, sizes.projection.num_queries, context, generator=generator),
-    }
+    """Inputs of one run, normal numbers, with picture tokens for every frame; ``lengths`` as for `measure_unet`."""
+    inputs, _ = interpolation_contract(sizes.constants())[UNET]
+    return draw_inputs(inputs, {"B": 1, "M": sizes.projection.num_queries, **lengths}, _SEED)
 
 
 @contextmanager

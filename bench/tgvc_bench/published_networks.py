@@ -11,7 +11,7 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tgvc.backends.base import load_backend
-from tgvc.models.constants import InterpolationConstants
 from tgvc.models.contract import UNET, UPDATE, VAE_DECODER, Tensors, interpolation_contract, tracker_contract
 from tgvc_bench.machine import Spent, describe_machine, read_versions, summarise, time_call
 from tgvc_bench.records import shorten, write_record
@@ -49,22 +48,16 @@ class Subject:
 
 def make_unet() -> Subject:
     """The video network with 32 channels at its finest level, 8 frames of 16 x 24 cells."""
-    import torch
-
+    from tgvc_bench.full_size import draw_inputs
     from tgvc_export.dynamicrafter.published import PublishedSizes
-    from tgvc_export.dynamicrafter.unet import UNet3D, UNetGraph
+    from tgvc_export.dynamicrafter.unet import UNet3D, UNetConfig, UNetGraph
 
-    width, frames, rows, columns = 48, 8, 16, 24
-    module = UNetGraph(UNet3D(model_channels=32, num_head_channels=8, context_dim=width))
-    example = {
-        "x": torch.randn(1, 8, frames, rows, columns),
-        "t": torch.tensor([500.0]),
-        "fs": torch.tensor([5.0]),
-        "text": torch.randn(1, 77, width),
-        "image": torch.randn(1, frames, 16, width),
-    }
-    constants = vars(PublishedSizes().constants()) | {"context": width}
-    return Subject(module, interpolation_contract(InterpolationConstants(**constants))[UNET], example)
+    config = UNetConfig(model_channels=32, num_head_channels=8, context_dim=48)
+    sizes = PublishedSizes()
+    constants = replace(sizes, unet=replace(config, context_dim=sizes.unet.context_dim)).constants()
+    contract = interpolation_contract(constants)[UNET]
+    lengths = {"B": 1, "T": 8, "M": constants.image_tokens, "h": 16, "w": 24}
+    return Subject(UNetGraph(UNet3D(**vars(config))), contract, draw_inputs(contract[0], lengths, _SEED))
 
 
 def make_vae_decoder() -> Subject:

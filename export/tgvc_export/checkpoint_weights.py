@@ -67,7 +67,12 @@ def share_out(
 
 
 def fill_module(
-    module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype | None = None, *, path: Path | None = None
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+    dtype: torch.dtype | None = None,
+    *,
+    path: Path | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> nn.Module:
     """Put weights into a module that was made on ``meta``, without a copy where their type is the one wanted.
 
@@ -76,6 +81,7 @@ def fill_module(
         tensors: as `share_out` gives them; each is converted alone, so that never two copies of all of them exist.
         dtype: of floating-point values in the module; that of the tensors if None.
         path: of the checkpoint, for errors.
+        names: what the module's weights are called in the checkpoint, for errors; the same if None.
 
     Returns:
         The module, in ``eval`` mode, its parameters without gradients.
@@ -88,7 +94,7 @@ def fill_module(
     for name, tensor in tensors.items():
         value = tensor if dtype is None or not tensor.is_floating_point() else tensor.to(dtype)
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            wrong.append(name)
+            wrong.append(names[name] if names else name)
         state[name] = value
     if wrong:
         why = "do not fit in " + str(dtype).removeprefix("torch.") if dtype else "are NaN or infinite"

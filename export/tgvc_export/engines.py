@@ -180,7 +180,8 @@ class _Builder:
 def usual_lengths(bundle: ModelBundle, size: tuple[int, int]) -> dict[str, int]:
     """Lengths of the symbols of a bundle, as far as its constants and the size of a video, px, say them."""
     constants = asdict(bundle.constants)
-    lengths = dict(_USUAL) | {"T": constants.get("window", 1), "M": constants.get("image_tokens", 1)}
+    said = {"T": "window", "M": "image_tokens", "S": "steps"}
+    lengths = dict(_USUAL) | {symbol: constants.get(name, 1) for symbol, name in said.items()}
     if "stride" in constants:
         size = constants["width"], constants["height"]
     cell = constants.get("stride") or constants.get("cell_px", 8)

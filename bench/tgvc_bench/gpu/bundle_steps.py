@@ -11,12 +11,11 @@ from typing import Any
 from tgvc.errors import BundleError
 from tgvc.memory import release_memory
 from tgvc.models.bundle import ModelBundle, load_bundle, write_manifest
-from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER, contract_of
+from tgvc.models.contract import contract_of
 from tgvc.models.manifest import MANIFEST
 from tgvc_bench.gpu.sizes import Sizes
 
 FOLDER = "bundle"
-_NETS = (TEXT_TOWER, IMAGE_TOWER, VAE_ENCODER, VAE_DECODER, UNET)
 _ROOM = 12 << 30  # bytes of the disk: weights twice for a while
 
 
@@ -43,10 +42,7 @@ def export_bundle(sizes: Sizes, folder: Path, say: Callable[[str], None]) -> Non
         BundleError: the disk has no room.
     """
     from tgvc_bench.full_size import fill_halves
-    from tgvc_export.dynamicrafter import published
-    from tgvc_export.dynamicrafter.bundle import make_example
-    from tgvc_export.dynamicrafter.networks import ImageContext, VaeDecoder, VaeEncoder
-    from tgvc_export.dynamicrafter.unet import UNetGraph
+    from tgvc_export.dynamicrafter.bundle import NETS, build_hollow, make_example
     from tgvc_export.onnx_file import export_module
 
     free = shutil.disk_usage(folder).free
@@ -55,18 +51,11 @@ def export_bundle(sizes: Sizes, folder: Path, say: Callable[[str], None]) -> Non
     networks, place = sizes.networks(), folder / FOLDER
     contract = contract_of(networks.constants())
     place.mkdir(parents=True, exist_ok=True)
-    makers: dict[str, Callable[[], Any]] = {
-        UNET: lambda: UNetGraph(networks.build(published.UNET)),
-        VAE_ENCODER: lambda: VaeEncoder(networks.build(published.VAE)),
-        VAE_DECODER: lambda: VaeDecoder(networks.build(published.VAE)),
-        IMAGE_TOWER: lambda: ImageContext(networks.build(published.IMAGE), networks.build(published.PROJECTION)),
-        TEXT_TOWER: lambda: networks.build(published.TEXT),
-    }
-    for net in _NETS:
+    for net in NETS:
         if (place / f"{net}.done").exists():
             continue
         say(f"exporting {net}")
-        module = fill_halves(makers[net]())
+        module = fill_halves(build_hollow(networks, net))
         example = make_example(networks, net, contract[net], small=False)
         precision: Any = "fp32" if sizes.dry else "fp16"
         module = module.float() if sizes.dry else module.half()
@@ -81,7 +70,7 @@ def export_bundle(sizes: Sizes, folder: Path, say: Callable[[str], None]) -> Non
         revision="dry" if sizes.dry else "full",
         licence="Apache-2.0",
         constants=networks.constants(),
-        nets={net: place / f"{net}.onnx" for net in _NETS},
+        nets={net: place / f"{net}.onnx" for net in NETS},
         precision="float32" if sizes.dry else "float16, norms and softmax float32",
         notes={"weights": "random; see tgvc_bench.gpu"},
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tgvc.models.contract import TEXT_TOKENS, UNET, VAE_DECODER
+from tgvc.models.contract import interpolation_contract
 from tgvc.types import FloatArray
 from tgvc_bench.protocol.ceilings import Ceilings, measure_torch
 from tgvc_bench.protocol.latency import Budget
@@ -119,33 +119,19 @@ def build_module(sizes: Sizes, net: str) -> nn.Module:
 
 
 def hollow_module(sizes: Sizes, net: str) -> nn.Module:
-    """A network without values, on ``meta``: `UNET` or `VAE_DECODER`."""
-    from tgvc_export.dynamicrafter import published
-    from tgvc_export.dynamicrafter.networks import VaeDecoder
-    from tgvc_export.dynamicrafter.unet import UNetGraph
+    """A network of the bundle without values, on ``meta``."""
+    from tgvc_export.dynamicrafter.bundle import build_hollow
 
-    networks = sizes.networks()
-    if net == UNET:
-        return UNetGraph(networks.build(published.UNET))
-    return VaeDecoder(networks.build(published.VAE))
+    return build_hollow(sizes.networks(), net)
 
 
 def make_inputs(sizes: Sizes, net: str, batch: int) -> dict[str, Tensor]:
-    """Random inputs of a network, float32, on the processor: ``batch`` runs of the UNet, or pictures of the VAE."""
-    import torch
+    """Random inputs of a network, float32, on the processor: ``batch`` runs or pictures."""
+    from tgvc_bench.full_size import draw_inputs
 
-    networks, generator = sizes.networks(), torch.Generator().manual_seed(_SEED + batch)
-    rows, columns = sizes.cells
-    if net == VAE_DECODER:
-        return {"z": torch.randn(batch, networks.autoencoder.latents, rows, columns, generator=generator)}
-    unet, queries = networks.unet, networks.projection.num_queries
-    return {
-        "x": torch.randn(batch, unet.in_channels, sizes.frames, rows, columns, generator=generator),
-        "t": torch.full((batch,), 621.0),
-        "fs": torch.full((batch,), 5.0),
-        "text": torch.randn(batch, TEXT_TOKENS, unet.context_dim, generator=generator),
-        "image": torch.randn(batch, sizes.frames, queries, unet.context_dim, generator=generator),
-    }
+    (rows, columns), constants = sizes.cells, sizes.networks().constants()
+    lengths = {"N": batch, "B": batch, "T": sizes.frames, "M": constants.image_tokens, "h": rows, "w": columns}
+    return draw_inputs(interpolation_contract(constants)[net][0], lengths, _SEED + batch)
 
 
 def reference_output(sizes: Sizes, net: str, batch: int, folder: Path, module: nn.Module | None = None) -> FloatArray:
@@ -153,7 +139,7 @@ def reference_output(sizes: Sizes, net: str, batch: int, folder: Path, module: n
 
     Args:
         sizes: of everything.
-        net: `UNET` or `VAE_DECODER`.
+        net: of the bundle, with one output.
         batch: see `make_inputs`.
         folder: where it is kept.
         module: the network in float32 where it is there already.

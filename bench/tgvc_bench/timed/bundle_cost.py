@@ -8,7 +8,18 @@ from typing import Any
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import ModelBundle, load_bundle
 from tgvc.models.constants import Constants, InterpolationConstants, TrackerConstants
-from tgvc.models.contract import DECODER, DENOISER, ENCODER, IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER
+from tgvc.models.contract import (
+    CONTEXT,
+    DECODER,
+    DENOISER,
+    ENCODER,
+    IMAGE_TOWER,
+    TEXT_TOWER,
+    TIME,
+    UNET,
+    VAE_DECODER,
+    VAE_ENCODER,
+)
 from tgvc.models.cost import Cost, join_costs
 from tgvc.models.graph_cost import measure_net
 from tgvc_bench.protocol.ceilings import Ceilings
@@ -69,7 +80,7 @@ def choose_lengths(bundle: ModelBundle, size: tuple[int, int], frames: int | Non
         raise ConfigError(f"size={width}x{height}: expected multiples of {cell} px for bundle {bundle.label}")
     lengths = {"N": 1, "B": 1, "T": window, "h": height // constants.cell_px, "w": width // constants.cell_px}
     if isinstance(constants, InterpolationConstants):
-        lengths["M"] = constants.image_tokens
+        lengths |= {"M": constants.image_tokens, "S": constants.steps}
     return lengths
 
 
@@ -80,7 +91,7 @@ def runs_of_segment(bundle: ModelBundle, lengths: Mapping[str, int]) -> dict[str
         return {ENCODER: frames, DENOISER: constants.steps, DECODER: frames}
     if isinstance(constants, InterpolationConstants):
         runs = 1 if constants.scale == 1 else 2
-        once = {IMAGE_TOWER: 1, TEXT_TOWER: runs, VAE_ENCODER: 2}
+        once = {IMAGE_TOWER: 1, TEXT_TOWER: runs, VAE_ENCODER: 2, TIME: 1, CONTEXT: runs}
         return {**once, UNET: runs * constants.steps, VAE_DECODER: frames}
     return None
 

@@ -82,8 +82,10 @@ class InterpolationConstants(_Checked):
     ``latent_channels``: C. ``cell_px``: width and height of a latent cell. ``divisor``: the UNet takes h and w that are
     multiples of it, cells. ``latent_scale``: latents of the sampler = ``latent_scale`` x those of the VAE.
     ``window``: T, frames that the image tokens are made for. ``context``: D, width of text and image tokens.
-    ``image_tokens``: M, tokens per frame. ``embedding``: E, numbers of the image tower's embedding. ``schedule,
-    train_steps``: as for ``residual``. ``dynamic``: the clean estimate is rescaled, see `tgvc.diffusion.schedule`.
+    ``image_tokens``: M, tokens per frame. ``embedding``: E, numbers of the image tower's embedding. ``shifts``: W,
+    numbers that the UNet is told of a step. ``heads``: H, of the keys and of the values that it is told of the context,
+    all layers together; ``head_width``: of each. ``schedule, train_steps``: as for ``residual``. ``dynamic``: the clean
+    estimate is rescaled, see `tgvc.diffusion.schedule`.
     Defaults of sampling: ``steps``; ``eta``, share of fresh noise; ``scale`` and ``rescale`` of the guidance without a
     classifier; ``fs``, the frame rate that the UNet is told, smaller = more motion.
     """
@@ -96,6 +98,9 @@ class InterpolationConstants(_Checked):
     context: int = _count(1, 65536)
     image_tokens: int = _count(1, 4096)
     embedding: int = _count(1, 65536)
+    shifts: int = _count(1, 1 << 20)
+    heads: int = _count(2, 65536)
+    head_width: int = _count(1, 4096)
     schedule: str
     train_steps: int = _count(2, 100_000)
     dynamic: bool
@@ -138,7 +143,8 @@ class HumanConstants(_Checked):
     height of a block of cells; the networks take whole blocks. ``planes``: pictures are six planes at half size in
     -1..1, else RGB in 0..1. ``halvings``: from a picture to its cells; ``path`` of them keep the size. ``width,
     width_most``: channels of the key picture's features at full size and, doubling with every step, at most. ``size``:
-    px across of the pictures that it was trained on.
+    px across of the pictures that it was trained on. ``measured``: states tell the motion that was measured between a
+    key picture and a frame, and are zero for the key picture; else every picture has a state of its own.
     """
 
     channels: int = _count(1, 64)
@@ -150,6 +156,7 @@ class HumanConstants(_Checked):
     width: int = _count(1, 4096)
     width_most: int = _count(1, 4096)
     size: int = _count(16, 8192)
+    measured: bool
 
     def __post_init__(self) -> None:
         super().__post_init__()

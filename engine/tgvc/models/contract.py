@@ -19,6 +19,7 @@ TEXT_TOKENS = 77  # of a prompt, padded
 IMAGE_PX = 224  # width and height of what the image tower looks at
 ENCODER, DENOISER, DECODER = "encoder", "denoiser", "decoder"
 UNET, VAE_ENCODER, VAE_DECODER = "unet", "vae_encoder", "vae_decoder"
+TIME, CONTEXT = "time", "context"  # what the UNet is told, computed apart from it
 IMAGE_TOWER, TEXT_TOWER = "image_tower", "text_tower"
 TINY_DECODER = "tiny_decoder"  # may be missing
 FEATURES, UPDATE = "features", "update"
@@ -91,21 +92,23 @@ def files_of(constants: AnyConstants) -> tuple[str, ...]:
 def interpolation_contract(constants: InterpolationConstants) -> dict[str, Tensors]:
     """Inputs and outputs of the networks of kind ``interpolation``: all frames between two key pictures at once.
 
-    B runs, T frames, N pictures or prompts, M image tokens shown to a frame, h and w latent cells, all of them free.
-    Pictures are RGB in -1..1; ``moments`` are mean and log of the variance; ``z`` is what the VAE's own latents are,
-    without the scale of the sampler's; ``t`` and ``fs`` hold whole numbers.
+    B runs, T frames, S steps, N pictures or prompts, M image tokens shown to a frame, h and w latent cells, all of them
+    free. Pictures are RGB in -1..1; ``moments`` are mean and log of the variance; ``z`` is what the VAE's own latents
+    are, without the scale of the sampler's; ``t`` and ``fs`` hold whole numbers. ``time`` runs once for all steps of a
+    schedule, a row of its ``shifts`` for each; ``context`` once for all steps of a segment.
     """
     c, d, px = constants.latent_channels, constants.context, constants.cell_px
+    heads, width = constants.heads, constants.head_width
+    told = (
+        _tensor("text_kv", "B", heads, TEXT_TOKENS, width),
+        _tensor("image_kv", "B", "T", heads, "M", width),
+    )
     picture = _tensor("picture", "N", RGB, f"{px}*h", f"{px}*w")
     return {
+        TIME: ((_tensor("t", "S"), _tensor("fs", "S")), (_tensor("shifts", "S", constants.shifts),)),
+        CONTEXT: ((_tensor("text", "B", TEXT_TOKENS, d), _tensor("image", "B", "T", "M", d)), told),
         UNET: (
-            (
-                _tensor("x", "B", 2 * c, "T", "h", "w"),
-                _tensor("t", "B"),
-                _tensor("fs", "B"),
-                _tensor("text", "B", TEXT_TOKENS, d),
-                _tensor("image", "B", "T", "M", d),
-            ),
+            (_tensor("x", "B", 2 * c, "T", "h", "w"), _tensor("shifts", "B", constants.shifts), *told),
             (_tensor("v", "B", c, "T", "h", "w"),),
         ),
         VAE_ENCODER: ((picture,), (_tensor("moments", "N", 2 * c, "h", "w"),)),
@@ -162,9 +165,10 @@ def tracker_contract(constants: TrackerConstants) -> dict[str, Tensors]:
 def human_contract(constants: HumanConstants) -> dict[str, Tensors]:
     """Inputs and outputs of the networks of kind ``human``: N pictures or states, h x w blocks of cells, all free.
 
-    ``predictor`` gives the state of a picture, and of a key picture the features that states act on. ``key`` gives what
-    the generator needs to know of a key picture, once; ``frame`` paints frames from it. ``source``: the state of the
-    key picture's own frame.
+    ``predictor`` gives the state of a picture, and of a key picture the features that states act on; if states are
+    measured, those of frames by their motion from one key picture, see `tgvc.analysis.cells.CellMotion`. ``key`` gives
+    what the generator needs to know of a key picture, once; ``frame`` paints frames from it. ``source``: the state of
+    the key picture's own frame.
     """
     c, block = constants.channels, constants.divisor
     colours, rows = (PLANES, constants.cell_px // 2) if constants.planes else (RGB, constants.cell_px)
@@ -178,10 +182,13 @@ def human_contract(constants: HumanConstants) -> dict[str, Tensors]:
         return tuple(map_of(f"skip{n}", count, w, f) for n, (w, f) in enumerate(zip(widths, factors, strict=True)))
 
     known = (map_of("picture", 1, colours, rows), map_of("features", 1, c, 1), _tensor("source", 1, 2 * c))
+    state = _tensor("state", "N", 2 * c)
+    measured = (map_of("picture", 1, colours, rows), map_of("motion", "N", 2, 1), map_of("trust", "N", 1, 1))
     return {
         PREDICTOR: (
-            (map_of("picture", "N", colours, rows),),
-            (map_of("features", "N", c, 1), _tensor("state", "N", 2 * c)),
+            (measured, (map_of("features", 1, c, 1), state))
+            if constants.measured
+            else ((map_of("picture", "N", colours, rows),), (map_of("features", "N", c, 1), state))
         ),
         KEY: ((map_of("picture", "N", colours, rows),), skips("N")),
         FRAME: ((*known, _tensor("driving", "N", 2 * c), *skips(1)), (map_of("painted", "N", colours, rows),)),
@@ -191,12 +198,13 @@ def human_contract(constants: HumanConstants) -> dict[str, Tensors]:
 def flow_contract(constants: FlowConstants) -> dict[str, Tensors]:
     """Inputs and outputs of the network of kind ``flow``: N frames between two key pictures, h x w cells, all free.
 
-    ``to_first, to_last``: where cells lie in both key pictures, as displacements in cells, (x, y); ``sent, when``: see
+    ``first, last``: the key pictures; ``warp``: the weight-free pictures of the frames. ``to_first, to_last``: where
+    cells lie in both key pictures, as displacements in cells, (x, y); ``sent, when``: see
     `tgvc.synthesis.rough.Rough`. ``motion``: both displacements as the network corrected them.
     """
     half = constants.cell_px // 2
     planes = PLANES, f"{half}*h", f"{half}*w"
-    inputs = [_tensor(name, 1, *planes) for name in ("first", "last")]
+    inputs = [_tensor("first", 1, *planes), _tensor("last", 1, *planes), _tensor("warp", "N", *planes)]
     inputs += [_tensor(name, "N", 2, "h", "w") for name in ("to_first", "to_last")]
     inputs += [_tensor("sent", "N", 3, "h", "w"), _tensor("when", "N", 2)]
     return {MOVER: (tuple(inputs), (_tensor("pictures", "N", *planes), _tensor("motion", "N", 4, "h", "w")))}

@@ -17,7 +17,7 @@ from tgvc.errors import ConfigError
 from tgvc.memory import available_memory, device_memory
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.constants import Constants, FlowConstants, HumanConstants, InterpolationConstants, TrackerConstants
-from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, TINY_DECODER, UNET, VAE_DECODER, VAE_ENCODER
+from tgvc.models.contract import IMAGE_TOWER, TEXT_TOKENS, TEXT_TOWER, TINY_DECODER, UNET, VAE_DECODER, VAE_ENCODER
 
 MARGIN = 1.15
 _MIB = 1 << 20
@@ -33,7 +33,7 @@ _HUMAN_PX, _HUMAN_BYTES = 700, 2_354_000
 # Kind flow: bytes per px, four frames at once
 _FLOW_PX = 1600
 # Kind interpolation, at the published width: bytes per value
-_UNET_VALUES, _UNET_WIDTH, _UNET_HEADS = 1_438_854_980, 320, 5
+_UNET_VALUES, _UNET_WIDTH, _UNET_HEADS = 1_357_810_820, 320, 5
 _UNET_CELL, _UNET_SCORES = 25, 2.5  # tensors of all cells in the finest width; of all scores of attention
 _VAE_WIDTH = 128
 _VAE = {VAE_ENCODER: (34_163_664, 15.5), VAE_DECODER: (49_490_199, 46.0)}  # values, bytes per px and channel
@@ -215,14 +215,16 @@ def _values(record: NetRecord) -> float:
 def _unet_bytes(
     record: NetRecord, constants: InterpolationConstants, size: tuple[int, int], runs: int, on_device: bool
 ) -> int:
-    """Tensors of the finest level and its skips, and the scores of attention over all of its cells."""
+    """Tensors of the finest level and its skips, the scores of attention over all of its cells, keys and values."""
     step = constants.divisor * constants.cell_px
     width, height = (-(-side // step) * step for side in size)  # pictures are padded
     cells = width * height // constants.cell_px**2
     channels = _UNET_WIDTH * math.sqrt(_values(record) / _UNET_VALUES)
     maps = runs * constants.window
     value = 2 if on_device and "float16" in record.precision else 4
-    return int(value * maps * cells * (_UNET_CELL * channels + _UNET_SCORES * _UNET_HEADS * cells))
+    tokens = runs * (TEXT_TOKENS + constants.window * constants.image_tokens)
+    told = 4 * tokens * constants.heads * constants.head_width
+    return told + int(value * maps * cells * (_UNET_CELL * channels + _UNET_SCORES * _UNET_HEADS * cells))
 
 
 def _vae_bytes(record: NetRecord, name: str, pixels: int, cell_px: int, on_device: bool) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from tgvc.devices.base import Device
 from tgvc.errors import BundleError
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.constants import InterpolationConstants
-from tgvc.models.contract import IMAGE_TOWER, TEXT_TOWER, UNET, VAE_DECODER, VAE_ENCODER
+from tgvc.models.contract import CONTEXT, IMAGE_TOWER, TEXT_TOWER, TIME, UNET, VAE_DECODER, VAE_ENCODER
 from tgvc.models.queued import QueuedNet
 from tgvc.types import FloatArray
 
@@ -47,15 +47,28 @@ class InterpolationCalls(Protocol):
     def release_text(self) -> None:
         """Let go of the memory of what `read` needs; it is loaded again if it is called again."""
 
-    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
+    def describe_time(self, t: FloatArray, fs: FloatArray) -> FloatArray:
+        """Shifts float32 (S, W) of S steps, whole timesteps and frame rates float32 (S,)."""
+
+    def describe_context(self, text: FloatArray, image: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Keys and values of the context, for all layers of the UNet and all steps.
+
+        Args:
+            text: float32 (B, 77, D).
+            image: float32 (B, T, M, D), the image tokens that each frame is shown.
+
+        Returns:
+            float32 (B, H, 77, d) of the text and (B, T, H, M, d) of the image tokens.
+        """
+
+    def predict(self, x: FloatArray, shifts: FloatArray, text_kv: FloatArray, image_kv: FloatArray) -> FloatArray:
         """One run of the UNet.
 
         Args:
             x: float32 (B, 2C, T, h, w), noisy latents, then what is known.
-            t: float32 (B,), timestep from 0 to ``constants.train_steps - 1``, whole.
-            fs: float32 (B,), frame rate, whole.
-            text: float32 (B, 77, D).
-            image: float32 (B, T, M, D), the image tokens that each frame is shown.
+            shifts: float32 (B, W) of the step, see `describe_time`.
+            text_kv: float32 (B, H, 77, d), see `describe_context`.
+            image_kv: float32 (B, T, H, M, d).
 
         Returns:
             v float32 (B, C, T, h, w).
@@ -65,14 +78,36 @@ class InterpolationCalls(Protocol):
         """A network of `tgvc.models.contract.interpolation_contract`, for a device with memory of its own."""
 
 
-def queued_unet(calls: InterpolationCalls, device: Device) -> QueuedNet:
-    """The UNet as a loop queues it: ``x, t, fs, text, image`` in, ``v`` out."""
+class QueuedSampler(NamedTuple):
+    """The networks that a sampler asks.
+
+    ``time``: ``t, fs`` in, ``shifts`` out, once for all steps. ``context``: ``text, image`` in, ``text_kv, image_kv``
+    out, once per segment. ``unet``: ``x, shifts, text_kv, image_kv`` in, ``v`` out.
+    """
+
+    time: QueuedNet
+    context: QueuedNet
+    unet: QueuedNet
+
+
+def queued_sampler(calls: InterpolationCalls, device: Device) -> QueuedSampler:
+    """The networks of a sampler as they are queued."""
+
+    def describe_time(inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        return {"shifts": calls.describe_time(inputs["t"], inputs["fs"])}
+
+    def describe_context(inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        text_kv, image_kv = calls.describe_context(inputs["text"], inputs["image"])
+        return {"text_kv": text_kv, "image_kv": image_kv}
 
     def predict(inputs: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
-        x, t, *rest = (inputs[name] for name in ("x", "t", "fs", "text", "image"))
-        return {"v": calls.predict(x, t.copy(), *rest)}  # the loop writes the next timestep over this one
+        return {"v": calls.predict(*(inputs[name] for name in ("x", "shifts", "text_kv", "image_kv")))}
 
-    return QueuedNet(device, predict, lambda: calls.net(UNET))
+    return QueuedSampler(
+        QueuedNet(device, describe_time, lambda: calls.net(TIME)),
+        QueuedNet(device, describe_context, lambda: calls.net(CONTEXT)),
+        QueuedNet(device, predict, lambda: calls.net(UNET)),
+    )
 
 
 def queued_decoder(calls: InterpolationCalls, device: Device) -> QueuedNet:
@@ -120,15 +155,20 @@ class InterpolationNetworks:
         """See `InterpolationCalls.read`."""
         return _one_by_one(self.net(TEXT_TOWER), tokens=tokens)["text"]
 
-    def predict(self, x: FloatArray, t: FloatArray, fs: FloatArray, text: FloatArray, image: FloatArray) -> FloatArray:
+    def describe_time(self, t: FloatArray, fs: FloatArray) -> FloatArray:
+        """See `InterpolationCalls.describe_time`."""
+        return _as_made(self.net(TIME), t=t, fs=fs)["shifts"]
+
+    def describe_context(self, text: FloatArray, image: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """See `InterpolationCalls.describe_context`."""
+        found = _as_made(self.net(CONTEXT), text=text, image=image)
+        for array in found.values():
+            array.flags.writeable = False  # so that a backend with memory of its own keeps them there between steps
+        return found["text_kv"], found["image_kv"]
+
+    def predict(self, x: FloatArray, shifts: FloatArray, text_kv: FloatArray, image_kv: FloatArray) -> FloatArray:
         """See `InterpolationCalls.predict`."""
-        net, given = self.net(UNET), {"x": x, "t": t, "fs": fs, "text": text, "image": image}
-        made_for = next(spec.shape[0] for spec in net.record.inputs if spec.name == "x")
-        if made_for == 1 and len(x) > 1:
-            runs = [net.run(**{name: value[n : n + 1] for name, value in given.items()})["v"] for n in range(len(x))]
-            return np.concatenate(runs)
-        v: FloatArray = net.run(**given)["v"]
-        return v
+        return _as_made(self.net(UNET), x=x, shifts=shifts, text_kv=text_kv, image_kv=image_kv)["v"]
 
     def release_text(self) -> None:
         """See `InterpolationCalls.release_text`."""
@@ -148,3 +188,12 @@ def _one_by_one(net: Net, **inputs: npt.NDArray[Any]) -> dict[str, npt.NDArray[A
     ((name, values),) = inputs.items()
     runs = [net.run(**{name: values[n : n + 1]}) for n in range(len(values))]
     return {key: np.concatenate([run[key] for run in runs]) for key in runs[0]}
+
+
+def _as_made(net: Net, **inputs: FloatArray) -> dict[str, npt.NDArray[Any]]:
+    """Outputs of a network; one that was made for one run at once is called for each."""
+    count = len(next(iter(inputs.values())))
+    if net.record.inputs[0].shape[0] != 1 or count == 1:
+        return net.run(**inputs)
+    runs = [net.run(**{name: value[n : n + 1] for name, value in inputs.items()}) for n in range(count)]
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}

@@ -131,7 +131,11 @@ def _read_constants(kind: str, values: Any, faults: list[str]) -> AnyConstants |
         return None
     names = list(made.__dataclass_fields__)
     needed = {name for name, spec in made.__dataclass_fields__.items() if spec.default is MISSING}
-    if not isinstance(values, dict) or not needed <= set(values) <= set(names):
+    if isinstance(values, dict) and needed - set(values) and set(values) <= set(names):
+        lost = ", ".join(name for name in names if name in needed and name not in values)
+        faults.append(f"constants: no {lost}, which this release needs of kind {kind}; export the bundle again")
+        return None
+    if not isinstance(values, dict) or not set(values) <= set(names):
         faults.append(f"constants: expected an object with {', '.join(names)}")
         return None
     try:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tgvc.devices.base import Array, Event, Graph, StepCall, StepTable, Stream, fill_zeros
 from tgvc.devices.scratch import Scratch
@@ -29,20 +28,23 @@ Outside = Callable[[int], tuple[Array, float]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Task:
-    """A run of the loop. Arrays are the device's, but for ``given``.
+    """A run of the loop. Arrays are the device's.
 
     ``start`` float32 (C, T, h, w): noise. ``opening``: what is done to it before the first step; ``steps``: these.
-    ``given``: inputs of the network beside x and t, NumPy's, (B, ..); read-only ones that were given before are there
-    already. ``known``: latents (C, h, w) by slot, shown to the network behind its x, zeros elsewhere. ``noise``:
-    counter of fresh noise. ``held``: frames that are known, bool (T,), and their latents (C, T, h, w). ``pull``: of the
-    trajectories; ``outside``: what it is compared with beyond the run, where that changes from step to step.
-    ``record`` float32 (S, C, 1, h, w): gets what slot 0 of x was at each step.
+    ``given``: inputs of the network that are the same in all steps, (B, ..), of the device or the host's; read-only
+    ones of the host that were given before are there already. ``told``: those that change from step to step, one row
+    for each, (S, ..), shown to all runs; without any, the network is told the timestep as ``t``. ``known``: latents
+    (C, h, w) by slot, shown to the network behind its x, zeros elsewhere. ``noise``: counter of fresh noise. ``held``:
+    frames that are known, bool (T,), and their latents (C, T, h, w). ``pull``: of the trajectories; ``outside``: what
+    it is compared with beyond the run, where that changes from step to step. ``record`` float32 (S, C, 1, h, w): gets
+    what slot 0 of x was at each step.
     """
 
     start: Array
     opening: StepNumbers
     steps: Sequence[StepNumbers]
-    given: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    given: Mapping[str, Array] = field(default_factory=dict)
+    told: Mapping[str, Array] = field(default_factory=dict)
     known: Mapping[int, Array] | None = None
     noise: NoiseCounter | None = None
     held: tuple[Array, Array] | None = None
@@ -89,7 +91,10 @@ class Progress:
 
 @dataclass(eq=False)
 class _Memory:
-    """What runs of one shape lie in: both states of x and of the estimate, and what the network reads and writes."""
+    """What runs of one shape lie in: both states of x and of the estimate, and what the network reads and writes.
+
+    ``told``: what it is told of the current step, (B, ..).
+    """
 
     table: StepTable
     states: list[Array]
@@ -97,6 +102,7 @@ class _Memory:
     x: Array
     v: Array
     nothing: Array
+    told: Mapping[str, Array]
     given: Mapping[str, Array] = field(default_factory=dict)
     warm: set[int] = field(default_factory=set)
     graphs: dict[int, Graph] = field(default_factory=dict)
@@ -106,7 +112,7 @@ class Loop:
     """Runs of one network on one stream, one after the other in the same memory.
 
     Args:
-        net: that predicts v: ``x, t`` and more in, ``v`` out.
+        net: that predicts v: ``x``, what it is told of a step, and more in, ``v`` out.
         scratch: memory, and the stream.
         scale: of the guidance without a classifier; 1 = the network runs once per step, else for both.
         rescale: of its result.
@@ -121,7 +127,7 @@ class Loop:
         device, stream = self._scratch.device, self._scratch.stream
         runs = 1 if self._scale == 1.0 else 2
         memory = self._memory_for(task, runs)
-        given = {n: self._scratch.bring(n, a, self._net.dtype_of(n)) for n, a in task.given.items()}
+        given = {name: self._place(name, array) for name, array in task.given.items()}
         if task.known is not None:
             behind = memory.x[:, len(task.start) :]
             device.apply(fill_zeros, behind, stream=stream)
@@ -140,16 +146,29 @@ class Loop:
             if task.record is not None:
                 device.copy(task.record[n - 1], calls[n].x[:, :1], stream)
             memory.table.choose(n, stream)
+            for name, rows in task.told.items():
+                device.copy(memory.told[name], rows[n - 1], stream)
             self._step(memory, given, runs if step.guided else 1)
             progress.watch(stream)
         return Finished(calls[-1].clean, calls[-1].out)
+
+    def _place(self, name: str, array: Array) -> Array:
+        """An array where the network reads it, of its type."""
+        scratch, kind = self._scratch, self._net.dtype_of(name)
+        if isinstance(array, np.ndarray):
+            return scratch.bring(name, array, kind)
+        if array.dtype == kind:
+            return array
+        there = scratch.take(name, array.shape, kind)
+        scratch.device.copy(there, array, scratch.stream)
+        return there
 
     def _step(self, memory: _Memory, given: Mapping[str, Array], runs: int) -> None:
         """The network and the step behind it: replayed where that was recorded, recorded where it may be."""
         stream = self._scratch.stream
 
         def work() -> None:
-            inputs = {"x": memory.x, "t": memory.table.timesteps, **given}
+            inputs = {"x": memory.x, **memory.told, **given}
             inputs = {name: _first(array, runs) for name, array in inputs.items()}
             self._net.queue(inputs, {"v": _first(memory.v, runs)}, stream)
             memory.table.queue(stream, guided=runs == 2)
@@ -165,7 +184,8 @@ class Loop:
     def _memory_for(self, task: Task, runs: int) -> _Memory:
         device, stream = self._scratch.device, self._scratch.stream
         shape, behind = task.start.shape, 0 if task.known is None else len(task.start)
-        key = (*shape, behind, runs, len(task.steps), *((n, a.shape) for n, a in task.given.items()))
+        asked = [*task.given.items(), *task.told.items()]
+        key = (*shape, behind, runs, len(task.steps), *((name, array.shape) for name, array in asked))
         if key not in self._memory:
             while len(self._memory) >= _MOST_SHAPES:
                 stream.synchronize()  # a graph has to be over before it goes
@@ -176,10 +196,14 @@ class Loop:
             v = device.empty((runs, *shape), self._net.dtype_of("v"), stream)
             nothing = device.empty(shape, self._net.dtype_of("v"), stream)
             device.apply(fill_zeros, nothing, stream=stream)
-            table = device.make_steps(
-                v, (self._scale, self._rescale), len(task.steps) + 1, self._net.dtype_of("t"), stream
-            )
-            self._memory[key] = _Memory(table, states, estimates, x, v, nothing)
+            kind = np.float32 if task.told else self._net.dtype_of("t")
+            table = device.make_steps(v, (self._scale, self._rescale), len(task.steps) + 1, kind, stream)
+            told = {
+                name: device.empty((runs, *rows.shape[1:]), self._net.dtype_of(name), stream)
+                for name, rows in task.told.items()
+            }
+            told = told or {"t": table.timesteps}
+            self._memory[key] = _Memory(table, states, estimates, x, v, nothing, told)
         return self._memory[key]
 
     def _calls(self, task: Task, memory: _Memory, runs: int) -> list[StepCall]:

@@ -6,11 +6,23 @@ its description.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 _GROUPS, _EPS = 32, 1e-6
+
+
+class Asked(NamedTuple):
+    """Keys and values of the text (B * T, heads, 77, d) and of the picture tokens (B * T, heads, M, d) of one layer."""
+
+    text_keys: Tensor
+    text_values: Tensor
+    image_keys: Tensor
+    image_values: Tensor
 
 
 class TokenConv(nn.Module):
@@ -80,37 +92,20 @@ class Attention(nn.Module):
         q, k, v = (self._split(layer(x)) for layer in (self.to_q, self.to_k, self.to_v))
         return self._join(functional.scaled_dot_product_attention(q, k, v))
 
-    def attend_conditions(self, x: Tensor, text: Tensor, image: Tensor | None) -> Tensor:
-        """Tokens that ask text and picture.
-
-        Args:
-            x: (B * T, L, C).
-            text: (B, 77, D), the same for all frames.
-            image: (B, T, M, D), of each frame.
-
-        Returns:
-            (B * T, L, C).
-        """
-        if image is None:
-            raise ValueError("text without a picture: the network asks both")
-        batch, frames, count, width = image.shape
+    def attend_conditions(self, x: Tensor, asked: Asked) -> Tensor:
+        """Tokens (B * T, L, C) that ask text and picture, whose keys and values were made before; the same shape."""
         q = self._split(self.to_q(x))
-        # keys of the text are made once and then shown to every frame
-        k, v = (self._repeat(self._split(layer(text)), frames) for layer in (self.to_k, self.to_v))
-        y = functional.scaled_dot_product_attention(q, k, v)
-        image = image.reshape(batch * frames, count, width)
-        k, v = (self._split(layer(image)) for layer in (self.to_k_ip, self.to_v_ip))
-        return self._join(y + functional.scaled_dot_product_attention(q, k, v))
+        y = functional.scaled_dot_product_attention(q, asked.text_keys, asked.text_values)
+        return self._join(y + functional.scaled_dot_product_attention(q, asked.image_keys, asked.image_values))
+
+    @property
+    def head_width(self) -> int:
+        """Features of a head."""
+        features: int = self.to_q.out_features
+        return features // self.heads
 
     def _split(self, x: Tensor) -> Tensor:
-        """(N, L, C) to (N, heads, L, C / heads)."""
-        n, length, width = x.shape
-        return x.reshape(n, length, self.heads, width // self.heads).transpose(1, 2)
-
-    def _repeat(self, x: Tensor, frames: int) -> Tensor:
-        """(B, heads, L, d) to (B * T, heads, L, d)."""
-        batch, heads, length, width = x.shape
-        return x.unsqueeze(1).expand(batch, frames, heads, length, width).reshape(-1, heads, length, width)
+        return split_heads(x, self.head_width)
 
     def _join(self, x: Tensor) -> Tensor:
         n, heads, length, width = x.shape
@@ -127,11 +122,11 @@ class Block(nn.Module):
         self.attn2 = Attention(width, heads, context, picture=context is not None)
         self.ff = FeedForward(width)
 
-    def forward(self, x: Tensor, text: Tensor | None = None, image: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, asked: Asked | None = None) -> Tensor:
         """Tokens (N, L, C) to the same shape; without conditions both attentions are of the tokens to themselves."""
         x = x + self.attn1(self.norm1(x))
-        asked = self.attn2(self.norm2(x)) if text is None else self.attn2.attend_conditions(self.norm2(x), text, image)
-        x = x + asked
+        y = self.norm2(x)
+        x = x + (self.attn2(y) if asked is None else self.attn2.attend_conditions(y, asked))
         return x + self.ff(self.norm3(x))
 
 
@@ -157,11 +152,11 @@ class SpatialTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList(Block(inner, heads, context) for _ in range(depth))
         self.proj_out = _projection(inner, channels, None if dense else 4)
 
-    def forward(self, x: Tensor, text: Tensor, image: Tensor) -> Tensor:
-        """Features (B * T, C, h, w), text (B, 77, D), picture tokens (B, T, M, D); gives the shape of the features."""
+    def forward(self, x: Tensor, asked: Iterator[Asked]) -> Tensor:
+        """Features (B * T, C, h, w), and of each block what it asks; gives the shape of the features."""
         y = self.proj_in(self.norm(x).flatten(2).transpose(1, 2))
         for block in self.transformer_blocks:
-            y = block(y, text, image)
+            y = block(y, next(asked))
         return x + self.proj_out(y).transpose(1, 2).reshape(x.shape)
 
 
@@ -194,6 +189,11 @@ class TemporalTransformer(nn.Module):
             y = block(y)
         y = self.proj_out(y).reshape(batch, places, frames, channels)
         return x + y.permute(0, 2, 3, 1).reshape(x.shape)
+
+
+def split_heads(x: Tensor, width: int) -> Tensor:
+    """Features of tokens (..., L, heads * d) as attention wants them: (..., heads, L, d), d being ``width``."""
+    return x.unflatten(-1, (-1, width)).transpose(-3, -2)
 
 
 def _projection(inputs: int, outputs: int, rank: int | None) -> nn.Module:

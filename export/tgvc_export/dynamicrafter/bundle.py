@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from tgvc.memory import release_memory
 from tgvc.models.bundle import DATA_ENDING, ModelBundle, load_bundle, write_manifest
 from tgvc.models.clip_text import END, START, VOCABULARY_FILE, Vocabulary
 from tgvc.models.contract import (
+    CONTEXT,
     IMAGE_TOWER,
     TEXT_TOWER,
+    TIME,
     UNET,
     VAE_DECODER,
     VAE_ENCODER,
@@ -52,8 +54,10 @@ WORDS: Mapping[str, str] = {
 # Relative error against torch in float32. fp32: sums in another order, hundreds of layers deep. Halves: every layer
 # rounds by 1/2048 at most, at random; a hundred of them one after another add up to a few hundredths
 TOLERANCES: Mapping[str, float] = {"fp32": 1e-3, "fp16": 5e-2, "stored-halves": 2e-2}
-_NETS = (TEXT_TOWER, IMAGE_TOWER, VAE_ENCODER, VAE_DECODER, UNET)
+NETS = (TEXT_TOWER, IMAGE_TOWER, VAE_ENCODER, VAE_DECODER, TIME, CONTEXT, UNET)
 _PARTS = {
+    TIME: (published.UNET,),
+    CONTEXT: (published.UNET,),
     UNET: (published.UNET,),
     VAE_ENCODER: (published.VAE,),
     VAE_DECODER: (published.VAE,),
@@ -61,6 +65,8 @@ _PARTS = {
     TEXT_TOWER: (published.TEXT,),
 }
 _WRAPPERS: Mapping[str, Callable[..., nn.Module]] = {
+    TIME: lambda unet: unet.time_network(),
+    CONTEXT: lambda unet: unet.context_network(),
     UNET: UNetGraph,
     VAE_ENCODER: VaeEncoder,
     VAE_DECODER: VaeDecoder,
@@ -118,12 +124,12 @@ def export_interpolation(
     contract, errors = contract_of(constants), {}
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as workshop:
         work = Path(workshop)
-        paths = {net: work / f"{net}.onnx" for net in _NETS}
-        for number, net in enumerate(_NETS):
+        paths = {net: work / f"{net}.onnx" for net in NETS}
+        for number, net in enumerate(NETS):
 
             def tell(what: str, net: str = net, done: int = number) -> None:
                 if on_progress:
-                    on_progress(f"{what} {net}", done, len(_NETS))
+                    on_progress(f"{what} {net}", done, len(NETS))
 
             tell("export")
             module = _build(sizes, net, shared, checkpoint.path)
@@ -158,12 +164,12 @@ def export_interpolation(
             notes={"exported_with": f"torch {torch.__version__.partition('+')[0]}", **label.notes},
             files=files or None,
         )
-        for net in _NETS:  # weights that an earlier export left there would not fit
+        for net in NETS:  # weights that an earlier export left there would not fit
             (folder / f"{net}.onnx{DATA_ENDING}").unlink(missing_ok=True)
         for path in sorted(work.iterdir(), key=lambda path: path.name == MANIFEST):
             path.replace(folder / path.name)
     if on_progress:
-        on_progress("verify bundle", len(_NETS), len(_NETS))
+        on_progress("verify bundle", len(NETS), len(NETS))
     return load_bundle(folder)
 
 
@@ -178,9 +184,9 @@ def make_example(sizes: published.PublishedSizes, net: str, tensors: Tensors, *,
     """
     random = torch.Generator().manual_seed(7)
     cell = max(4, 2 ** (len(sizes.unet.channel_mult) - 1)) if net == UNET else 2
-    lengths = {"N": 1, "B": 2, "T": 2, "M": sizes.projection.num_queries, "h": cell, "w": 2 * cell}
+    lengths = {"N": 1, "S": 2, "B": 2, "T": 2, "M": sizes.projection.num_queries, "h": cell, "w": 2 * cell}
     if not small:
-        lengths = {"N": 3, "B": 2, "T": 3, "M": 11, "h": 3 * cell, "w": 5 * cell}
+        lengths = {"N": 3, "S": 5, "B": 2, "T": 3, "M": 11, "h": 3 * cell, "w": 5 * cell}
     given = {}
     for spec in tensors[0]:
         shape = [factor * lengths[symbol] if symbol else factor for factor, symbol in map(split_dimension, spec.shape)]
@@ -195,12 +201,28 @@ def make_example(sizes: published.PublishedSizes, net: str, tensors: Tensors, *,
     return given
 
 
+def build_hollow(sizes: published.PublishedSizes, net: str) -> nn.Module:
+    """A network of the contract without values, on ``meta``."""
+    return _wrap(net, [sizes.build(name) for name in _PARTS[net]])
+
+
+def _wrap(net: str, parts: Sequence[nn.Module]) -> nn.Module:
+    return _WRAPPERS[net](*parts).eval()
+
+
 def _build(
     sizes: published.PublishedSizes, net: str, shared: Mapping[str, Mapping[str, Tensor]], path: Path
 ) -> nn.Module:
-    """A network with its weights in float32: mapped where the checkpoint has them so."""
-    parts = [fill_module(sizes.build(name), shared[name], torch.float32, path=path) for name in _PARTS[net]]
-    return _WRAPPERS[net](*parts).eval()
+    """A network with its weights in float32: mapped where the checkpoint has them so; those of others are not read."""
+    parts = {name: sizes.build(name) for name in _PARTS[net]}
+    places = {
+        id(value): (name, own) for name, part in parts.items() for own, value in part.state_dict(keep_vars=True).items()
+    }
+    module = _wrap(net, list(parts.values()))
+    found = {name: places[id(value)] for name, value in module.state_dict(keep_vars=True).items()}
+    tensors = {name: shared[part][own] for name, (part, own) in found.items()}
+    names = {name: published.PREFIXES[part] + own for name, (part, own) in found.items()}
+    return fill_module(module, tensors, torch.float32, path=path, names=names)
 
 
 def _record_case(module: nn.Module, example: Mapping[str, Tensor]) -> Case:

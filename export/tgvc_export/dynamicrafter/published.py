@@ -92,6 +92,8 @@ class PublishedSizes:
 
     def constants(self) -> InterpolationConstants:
         """What the runtime has to know of the networks."""
+        unet = self.build(UNET)
+        assert isinstance(unet, UNet3D)
         return InterpolationConstants(
             latent_channels=self.autoencoder.latents,
             cell_px=self.autoencoder.cell_px,
@@ -101,6 +103,9 @@ class PublishedSizes:
             context=self.unet.context_dim,
             image_tokens=self.projection.num_queries,
             embedding=self.image.embed,
+            shifts=sum(block.outputs for block in unet.residual_blocks()),
+            heads=sum(2 * layer.heads for layer in unet.asking_layers()),
+            head_width=self.unet.num_head_channels,
             schedule=SCHEDULE,
             train_steps=TRAIN_STEPS,
             dynamic=self.dynamic,

@@ -1,19 +1,21 @@
 """The video network of DynamiCrafter: predicts v of noisy latents of 16 frames, given text, a picture and a frame rate.
 
-Parameters are named as in the published files, below ``model.diffusion_model.``. Source: the structure of
-DynamiCrafter's 512-pixel models (Xing et al. 2023), written from its description.
+What it is told beside the latents is computed apart from it, see `tgvc_export.dynamicrafter.conditions`. Parameters are
+named as in the published files, below ``model.diffusion_model.``. Source: the structure of DynamiCrafter's 512-pixel
+models (Xing et al. 2023), written from its description.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tgvc_export.dynamicrafter.attention import SpatialTransformer, TemporalTransformer
+from tgvc_export.dynamicrafter.attention import Asked, Attention, SpatialTransformer, TemporalTransformer
+from tgvc_export.dynamicrafter.conditions import ContextNetwork, TimeNetwork, deal_context, deal_shifts
 from tgvc_export.dynamicrafter.unet_blocks import Downsample, Head, NumberEmbedding, ResBlock, Upsample
 
 TEXT_TOKENS = 77
@@ -86,13 +88,13 @@ class UNetConfig:
 class Stage(nn.Sequential):
     """Modules one after another, each given what it takes."""
 
-    def forward(self, x: Tensor, embedding: Tensor, text: Tensor, image: Tensor, batch: int, frames: int) -> Tensor:
-        """Features (B * T, C, h, w) to others; the rest as in `UNet3D.predict`, embedding (B * T, width)."""
+    def forward(self, x: Tensor, shifts: Iterator[Tensor], asked: Iterator[Asked], batch: int, frames: int) -> Tensor:
+        """Features (B * T, C, h, w) to others; shifts and keys and values as they are dealt out."""
         for module in self:
             if isinstance(module, ResBlock):
-                x = module(x, embedding, batch, frames)
+                x = module(x, next(shifts), batch, frames)
             elif isinstance(module, SpatialTransformer):
-                x = module(x, text, image)
+                x = module(x, asked)
             elif isinstance(module, TemporalTransformer):
                 x = module(x, batch, frames)
             else:
@@ -152,27 +154,25 @@ class UNet3D(nn.Module):
         """
         if fs is None:
             fs = torch.full_like(timesteps, self.config.default_fs)
-        return self.predict(x, timesteps, fs, *split_context(context, x.shape[2]))
+        shifts = self.time_network()(timesteps, fs)
+        return self.predict(x, shifts, *self.context_network()(*split_context(context, x.shape[2])))
 
-    def predict(self, x: Tensor, t: Tensor, fs: Tensor, text: Tensor, image: Tensor) -> Tensor:
+    def predict(self, x: Tensor, shifts: Tensor, text_kv: Tensor, image_kv: Tensor) -> Tensor:
         """Predict v.
 
         Args:
             x: (B, 8, T, h, w), noisy latents before conditioning latents; h and w multiples of 8.
-            t: (B,) time steps.
-            fs: (B,) frames per second.
-            text: (B, 77, D).
-            image: (B, T, M, D), the picture tokens that each frame is shown.
+            shifts: (B, W) of `time_network`.
+            text_kv: (B, H, 77, d) of `context_network`.
+            image_kv: (B, T, H, M, d) of `context_network`.
 
         Returns:
             v (B, 4, T, h, w).
         """
         batch, channels, frames, height, width = x.shape
-        features = self.time_embed(t)
-        if self.config.fs_condition:
-            features = features + self.fps_embedding(fs)
-        embedding = features.unsqueeze(1).expand(batch, frames, features.shape[1]).reshape(batch * frames, -1)
-        given = embedding, text, image, batch, frames
+        dealt = deal_shifts(shifts, frames, [block.outputs for block in self.residual_blocks()])
+        asked = deal_context(text_kv, image_kv, [layer.heads for layer in self.asking_layers()])
+        given = dealt, asked, batch, frames
         y = x.transpose(1, 2).reshape(batch * frames, channels, height, width)
         skipped: list[Tensor] = []
         for number, stage in enumerate(self.input_blocks):
@@ -184,6 +184,24 @@ class UNet3D(nn.Module):
         for stage in self.output_blocks:
             y = stage(torch.cat([y, skipped.pop()], dim=1), *given)
         return self.out(y).reshape(batch, frames, -1, height, width).transpose(1, 2)
+
+    def time_network(self) -> TimeNetwork:
+        """The part that sees time step and frame rate; it shares its weights with this network."""
+        layers = [block.emb_layers for block in self.residual_blocks()]
+        return TimeNetwork(self.time_embed, self.fps_embedding if self.config.fs_condition else None, layers)
+
+    def context_network(self) -> ContextNetwork:
+        """The part that sees text and picture tokens; it shares its weights with this network."""
+        return ContextNetwork(self.asking_layers())
+
+    def residual_blocks(self) -> list[ResBlock]:
+        """In the order of use."""
+        return [module for module in self.modules() if isinstance(module, ResBlock)]
+
+    def asking_layers(self) -> list[Attention]:
+        """The layers that ask text and picture, in the order of use."""
+        places = [module for module in self.modules() if isinstance(module, SpatialTransformer)]
+        return [block.attn2 for place in places for block in place.transformer_blocks]
 
     def _layers(self, inputs: int, outputs: int, factor: int) -> list[nn.Module]:
         layers: list[nn.Module] = [self._res(inputs, outputs)]
@@ -206,17 +224,26 @@ class UNet3D(nn.Module):
 
 
 class UNetGraph(nn.Module):
-    """The network with the inputs of a bundle, for export."""
+    """The network with the inputs of a bundle, for export: without what `TimeNetwork` and `ContextNetwork` compute.
 
-    float32_inputs = ("t", "fs")  # their sines are taken in float32
+    Args:
+        unet: which loses these parts; networks that were made of them before keep them.
+    """
 
     def __init__(self, unet: UNet3D) -> None:
         super().__init__()
         self.unet = unet
+        for name in ("time_embed", "fps_embedding"):
+            if hasattr(unet, name):
+                delattr(unet, name)
+        for block in unet.residual_blocks():
+            del block.emb_layers
+        for layer in unet.asking_layers():
+            del layer.to_k, layer.to_v, layer.to_k_ip, layer.to_v_ip
 
-    def forward(self, x: Tensor, t: Tensor, fs: Tensor, text: Tensor, image: Tensor) -> Tensor:
+    def forward(self, x: Tensor, shifts: Tensor, text_kv: Tensor, image_kv: Tensor) -> Tensor:
         """See `UNet3D.predict`."""
-        return self.unet.predict(x, t, fs, text, image)
+        return self.unet.predict(x, shifts, text_kv, image_kv)
 
 
 def split_context(context: Tensor, frames: int) -> tuple[Tensor, Tensor]:

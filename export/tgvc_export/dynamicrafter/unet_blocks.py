@@ -61,7 +61,10 @@ class TemporalConv(nn.Module):
 
 
 class ResBlock(nn.Module):
-    """Two normalised convolutions, told of time step and frame rate, beside the identity; then a `TemporalConv`."""
+    """Two normalised convolutions, told of time step and frame rate, beside the identity; then a `TemporalConv`.
+
+    What it is told comes through ``emb_layers``, which are not called here, but ahead by the `TimeNetwork`.
+    """
 
     def __init__(self, inputs: int, outputs: int, embedded: int, dropout: float = 0.0, temporal: bool = True) -> None:
         super().__init__()
@@ -71,13 +74,13 @@ class ResBlock(nn.Module):
             _norm(outputs), nn.SiLU(), nn.Dropout(dropout), nn.Conv2d(outputs, outputs, 3, padding=1)
         )
         self.skip_connection = nn.Identity() if inputs == outputs else nn.Conv2d(inputs, outputs, 1)
-        self.temporal = temporal
+        self.outputs, self.temporal = outputs, temporal
         if temporal:
             self.temopral_conv = TemporalConv(outputs, dropout)  # spelt so in the published files
 
-    def forward(self, x: Tensor, embedding: Tensor, batch: int, frames: int) -> Tensor:
-        """Features (B * T, inputs, h, w), embedding (B * T, width), B, T; gives (B * T, outputs, h, w)."""
-        y = self.in_layers(x) + self.emb_layers(embedding)[:, :, None, None]
+    def forward(self, x: Tensor, shift: Tensor, batch: int, frames: int) -> Tensor:
+        """Features (B * T, inputs, h, w), shift (B * T, outputs), B, T; gives (B * T, outputs, h, w)."""
+        y = self.in_layers(x) + shift[:, :, None, None]
         y = self.skip_connection(x) + self.out_layers(y)
         return self.temopral_conv(y, batch, frames) if self.temporal else y
 

@@ -1,4 +1,4 @@
-"""What the UNet is told of a segment: latents of both key pictures, what the first one shows, and a prompt."""
+"""What the networks are told of a segment: latents of both key pictures, what the first one shows, and a prompt."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ _LOG_VARIANCE = (-30.0, 20.0)  # what the encoder's logarithm of the variance is
 class Condition:
     """Conditions of B runs that differ in nothing else: the asked one and, if B is 2, the one without a condition.
 
-    ``text`` float32 (B, 77, D); ``image`` float32 (B, T, M, D); ``fs`` float32 (B,).
+    ``text`` float32 (B, 77, D); ``image`` float32 (B, T, M, D).
     """
 
     text: FloatArray
     image: FloatArray
-    fs: FloatArray
 
 
 class Conditioner:
@@ -31,12 +30,11 @@ class Conditioner:
     Args:
         calls: the networks.
         prompts: tokens int64 (2, 77), of the prompt and of the empty one.
-        fs: frame rate that the UNet is told.
         guided: also make the condition of the run without one.
     """
 
-    def __init__(self, calls: InterpolationCalls, prompts: Tokens, fs: int, *, guided: bool) -> None:
-        self._calls, self._fs, self._runs = calls, fs, 2 if guided else 1
+    def __init__(self, calls: InterpolationCalls, prompts: Tokens, *, guided: bool) -> None:
+        self._calls, self._runs = calls, 2 if guided else 1
         self._prompts = prompts[: self._runs]
         self._known: tuple[FloatArray, FloatArray] | None = None
 
@@ -46,12 +44,7 @@ class Conditioner:
         tokens = self._look(picture[None])
         if self._runs == 2:
             tokens = np.concatenate([tokens, grey])
-        condition = Condition(
-            text, np.stack([self._share(own, frames) for own in tokens]), np.full(self._runs, self._fs, np.float32)
-        )
-        for array in (condition.text, condition.image, condition.fs):
-            array.flags.writeable = False  # so that a backend may keep them between steps
-        return condition
+        return Condition(text, np.stack([self._share(own, frames) for own in tokens]))
 
     def key_latents(self, pictures: FloatArray, noise: FloatArray) -> FloatArray:
         """A sample of what the autoencoder says of pictures, scaled for the sampler.
@@ -74,6 +67,7 @@ class Conditioner:
         if self._known is None:
             text = self._calls.read(self._prompts)
             self._calls.release_text()
+            text.flags.writeable = False  # so that a device with memory of its own keeps it there
             grey = np.zeros((1, 3, 1, 1), np.float32)
             self._known = text, self._look(grey) if self._runs == 2 else grey
         return self._known

@@ -19,7 +19,7 @@ from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import Schedule, make_schedule
 from tgvc.diffusion.solvers import DEFAULT, Plan
 from tgvc.errors import ConfigError
-from tgvc.models.interpolation import InterpolationCalls, Tokens, queued_decoder, queued_unet
+from tgvc.models.interpolation import InterpolationCalls, Tokens, queued_decoder, queued_sampler
 from tgvc.models.rgb import to_rgb
 from tgvc.overlap import StageClock
 from tgvc.synthesis.densify import frame_fields
@@ -66,9 +66,10 @@ class _Lane:
         constants = calls.constants
         self.scratch = Scratch(device, device.make_stream())
         self.sampler = SegmentSampler(
-            queued_unet(calls, device),
+            queued_sampler(calls, device),
             self.scratch,
             schedule,
+            fs=options.fs,
             scale=options.scale,
             rescale=options.rescale,
             cell_px=constants.cell_px,
@@ -106,7 +107,7 @@ class InterpolationGenerator:
         constants = calls.constants
         self._calls, self._options, self._facts = calls, options, facts
         self._device = device or HostDevice()
-        self._conditioner = Conditioner(calls, prompts, options.fs, guided=options.scale != 1.0)
+        self._conditioner = Conditioner(calls, prompts, guided=options.scale != 1.0)
         schedule = make_schedule(
             options.steps,
             spacing=options.plan.spacing,

@@ -15,6 +15,7 @@ from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import Schedule
 from tgvc.diffusion.solvers import DEFAULT, Plan, plan_steps
 from tgvc.diffusion.steps import opening_step
+from tgvc.models.interpolation import QueuedSampler
 from tgvc.models.queued import QueuedNet
 from tgvc.synthesis.interpolation.conditioning import Condition
 from tgvc.synthesis.interpolation.stages import Stage
@@ -55,9 +56,10 @@ class SegmentSampler:
     """Runs the stages of segments, one after the other in the same memory.
 
     Args:
-        net: the UNet, see `tgvc.models.interpolation.queued_unet`.
+        nets: see `tgvc.models.interpolation.queued_sampler`.
         scratch: memory, and the stream.
         schedule: timesteps and weights; with weights of 0 nothing pulls.
+        fs: frame rate that the UNet is told.
         scale: of the guidance without a classifier.
         rescale: of its result, 0..1.
         cell_px: width and height of a latent cell.
@@ -67,10 +69,11 @@ class SegmentSampler:
 
     def __init__(
         self,
-        net: QueuedNet,
+        nets: QueuedSampler,
         scratch: Scratch,
         schedule: Schedule,
         *,
+        fs: int,
         scale: float,
         rescale: float,
         cell_px: int,
@@ -78,8 +81,12 @@ class SegmentSampler:
         parity: bool,
     ) -> None:
         self._scratch, self._schedule, self._cell_px, self._parity = scratch, schedule, cell_px, parity
-        self._loop = Loop(net, scratch, scale=scale, rescale=rescale)
+        self._nets, self._loop = nets, Loop(nets.unet, scratch, scale=scale, rescale=rescale)
         self._opening, self._steps = opening_step(schedule), plan_steps(schedule, plan, noisy=parity)
+        self._times = np.array([step.timestep for step in self._steps], np.float32)
+        self._rates = np.full(len(self._steps), fs, np.float32)
+        for array in (self._times, self._rates):
+            array.flags.writeable = False  # they are copied to a device once
 
     def sample(
         self, segment: Segment, condition: Condition, noise: NoiseSource, progress: Progress
@@ -90,16 +97,17 @@ class SegmentSampler:
 
         Args:
             segment: to be painted.
-            condition: of both runs of the UNet.
+            condition: of both runs of the UNet; its keys and values are made once, before the first stage.
             noise: of the group.
             progress: told of every step.
         """
         ends = put(self._scratch.device, segment.ends, self._scratch.stream)
+        given = self._ask(self._nets.context, text=condition.text, image=condition.image)
         made = _Made(ends[:, 0], ends[:, 1])
         shown: dict[int, Array] = {}
         for turn, stage in enumerate(segment.stages):
             window, device, stream = stage.window, self._scratch.device, self._scratch.stream
-            finished = self._loop.run(self._task(segment, turn, made, condition, noise), progress)
+            finished = self._loop.run(self._task(segment, turn, made, given, noise), progress)
             latents = device.empty(finished.x.shape, np.float32, stream)
             if self._parity:  # the published code leaves the level of the last step in its result
                 device.copy(latents, finished.x, stream)
@@ -111,7 +119,12 @@ class SegmentSampler:
             shown |= {frame: latents[:, slot] for frame, slot in stage.shown.items()}
         return shown
 
-    def _task(self, segment: Segment, turn: int, made: _Made, condition: Condition, noise: NoiseSource) -> Task:
+    def _ask(self, net: QueuedNet, **inputs: FloatArray) -> Mapping[str, Array]:
+        """What a network makes of arrays of the host; it stays where it is until the same one is asked again."""
+        brought = {name: self._scratch.bring(name, array, net.dtype_of(name)) for name, array in inputs.items()}
+        return net.run(brought, self._scratch)
+
+    def _task(self, segment: Segment, turn: int, made: _Made, given: Mapping[str, Array], noise: NoiseSource) -> Task:
         scratch, device, stream = self._scratch, self._scratch.device, self._scratch.stream
         stage = segment.stages[turn]
         window, count = stage.window, len(stage.window.frames)
@@ -133,7 +146,8 @@ class SegmentSampler:
             start=device.normal_noise(counter, size, stream),
             opening=self._opening,
             steps=self._steps,
-            given={"fs": condition.fs, "text": condition.text, "image": condition.image},
+            given=given,
+            told=self._ask(self._nets.time, t=self._times, fs=self._rates),
             known={0: made.frames[window.frames[0]] if turn else made.first, count - 1: made.last},
             noise=counter,
             held=held,
