@@ -73,6 +73,49 @@ def example(n: int, h: int, w: int) -> Mapping[str, torch.Tensor]:
     }
 
 
+class Dial(nn.Module):
+    """An island that holds a norm and a dense layer after it."""
+
+    stays_float32 = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.dense = nn.LayerNorm(8), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(self.norm(x))
+
+
+class Plate(nn.Module):
+    """A dial between two dense layers that compute in halves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.dial, self.after = nn.Linear(8, 8), Dial(), nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.after(self.dial(self.before(x)))
+
+
+# 11 bits of inputs, weights and what goes from layer to layer; an island by itself loses nothing but float rounding
+@pytest.mark.parametrize(("kind", "near", "stored"), [(Plate, 3e-3, torch.float16), (Dial, 1e-6, torch.float32)])
+def test_an_island_with_a_norm_in_it_stays_float32_as_a_whole(
+    kind: type[nn.Module], near: float, stored: torch.dtype, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    module, given = kind().eval(), {"x": torch.randn(3, 8)}
+    halved = halve_module(module)
+    for part in halved.modules():
+        if isinstance(part, Dial):
+            assert {value.dtype for value in part.parameters()} == {torch.float32}
+            assert not part.norm._forward_hooks
+    assert next(halved.parameters()).dtype == stored
+    specs = (tensor("x", "N", 8),), (tensor("y", "N", 8),)
+    export_module(module, given, *specs, tmp_path / "net.onnx", precision="fp16")
+    record = describe_file("net", tmp_path / "net.onnx", specs)
+    assert compare_with_torch(record, module, [given, {"x": torch.randn(5, 8)}])["relative_rms"] < near
+
+
 # angles of a thousand have 24 bits less 10; 11 bits of weights; 11 bits of everything between the islands
 @pytest.mark.parametrize(
     ("precision", "static", "near"), [("fp32", True, 1e-4), ("stored-halves", False, 1e-3), ("fp16", False, 3e-3)]

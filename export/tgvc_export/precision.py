@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ Precision: TypeAlias = Literal["fp32", "fp16", "stored-halves"]
 STORED_IN_HALVES = 64  # values from which on a weight is
 # a variance overflows a half as soon as values reach 256, and its epsilon would vanish in one
 _ISLANDS = (nn.GroupNorm, nn.LayerNorm, nn.modules.batchnorm._NormBase)
+_WHOLE = ""  # name of a module among its own parts
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # whose second input is the weights
 
 
@@ -26,15 +27,19 @@ def halve_module(module: nn.Module) -> nn.Module:
     """A copy of a module that computes in float16, with inputs and outputs as before.
 
     What stays float32 is an island: every norm, and every module (with all that is in it) whose attribute
-    ``stays_float32`` is true. An island is given float32 and its answer is rounded to float16. Inputs that the
+    ``stays_float32`` is true. An island is given float32 and its answer is rounded to float16; norms within a larger
+    one are a part of it, and a module that is one itself is copied in float32. Inputs that the
     module's attribute ``float32_inputs`` names are not rounded on their way in. Softmax is widened by the export.
     Parameters that have their type already are shared with the original, so that a module that was loaded in halves
     is not held twice.
     """
     changed: dict[int, Any] = {}
-    islands = {name for name, part in module.named_modules() if _is_island(part)}
+    islands: list[str] = []  # none within another: what is computed in between would be rounded
     for name, part in module.named_modules():
-        inside = any(name == island or name.startswith(island + ".") for island in islands)
+        if _is_island(part) and not _lies_within(name, islands):
+            islands.append(name)
+    for name, part in module.named_modules():
+        inside = _lies_within(name, islands)
         for value in (*part.parameters(recurse=False), *part.buffers(recurse=False)):
             wanted = torch.float32 if inside else torch.float16
             if not value.is_floating_point():
@@ -44,6 +49,8 @@ def halve_module(module: nn.Module) -> nn.Module:
                 new = nn.Parameter(new, requires_grad=False)
             changed.setdefault(id(value), new)
     halved = copy.deepcopy(module, changed)
+    if _WHOLE in islands:
+        return halved
     for island in islands:
         part = halved.get_submodule(island)
         part.register_forward_pre_hook(_widen_inputs, with_kwargs=True)
@@ -99,6 +106,11 @@ def hide_behind_cast(stored: onnx.TensorProto) -> onnx.NodeProto:
     name = stored.name
     stored.name = name + ".half"
     return helper.make_node("Cast", [stored.name], [name], name=f"{name}.cast", to=TensorProto.FLOAT)
+
+
+def _lies_within(name: str, islands: Iterable[str]) -> bool:
+    """Whether a module is one of the islands or a part of one."""
+    return any(island == _WHOLE or name == island or name.startswith(island + ".") for island in islands)
 
 
 def _is_island(module: nn.Module) -> bool:
