@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tgvc.analysis.flow import fit_camera, match_dense, move_affine, pixel_grid
+from tgvc.analysis.flow import fit_camera, look_up, match_dense, move_affine, pixel_grid, sample_at
 from tgvc.analysis.tracking import fill_hidden, grid_points, track_segment
 from tgvc.errors import ConfigError
 from tgvc.opencv import one_cv_thread
@@ -17,6 +17,18 @@ from tgvc.opencv import one_cv_thread
 W, H, T, GRID = 256, 160, 12, 20
 CENTRE = np.array([W / 2, H / 2])
 Motion = Callable[[int], np.ndarray]  # frame -> (2, 3), where a point of frame 0 is then
+
+
+@pytest.mark.parametrize("count", [0, 1, 32_000, 32_001, 70_000])
+def test_any_number_of_points_is_looked_up(count: int) -> None:
+    field, random = pixel_grid(H, W), np.random.default_rng(count)
+    points = random.uniform((0, 0), (W - 1, H - 1), (count, 2)).astype(np.float32)
+    found = sample_at(field, points)
+    assert found.shape == (count, 2)
+    # a field of its own coordinates; OpenCV looks at the nearest thirty-second of a pixel
+    assert np.abs(found - points).max(initial=0) <= 1 / 64 + 1e-4
+    patches = look_up(field[..., 0].astype(np.uint8), np.repeat(np.rint(points)[:, None], 3, axis=1))
+    assert np.array_equal(patches, np.repeat(np.rint(points[:, :1]), 3, axis=1))
 
 
 def turn(angle: float, zoom: float, shift: tuple[float, float]) -> np.ndarray:

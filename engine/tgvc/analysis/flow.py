@@ -10,6 +10,7 @@ import numpy as np
 
 from tgvc.types import FloatArray, Plane
 
+MOST_ROWS = 32_000  # of places that OpenCV looks up at once: it counts them in 16 bits
 CAMERA_ROUNDS = 6  # of reweighting
 CAMERA_SOFTNESS = 2.0  # px: residual at which a point has half its weight
 CAMERA_INLIER = 2.0  # px
@@ -25,9 +26,21 @@ def pixel_grid(height: int, width: int) -> FloatArray:
 
 def sample_at(field: FloatArray, points: FloatArray) -> FloatArray:
     """Bilinear values float32 (P, C) of a field (H, W, C) at points (P, 2) px; the border repeats outside."""
-    where = np.ascontiguousarray(points[None], np.float32)
-    values = cv2.remap(field, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    return np.asarray(values[0], np.float32)
+    return look_up(field, points[:, None])[:, 0]
+
+
+def look_up(field: FloatArray | Plane, places: FloatArray) -> FloatArray:
+    """Bilinear values float32 (P, K, C) of a field (H, W, C), or (P, K) of a plane (H, W), at places (P, K, 2) px.
+
+    Args:
+        field: its values keep their type on the way, so that those of a plane of bytes are whole numbers.
+        places: any number of rows; the border repeats outside of the field.
+    """
+    found = [np.zeros((0, places.shape[1], *field.shape[2:]), field.dtype)]
+    for start in range(0, len(places), MOST_ROWS):
+        where = np.ascontiguousarray(places[start : start + MOST_ROWS], np.float32)
+        found.append(cv2.remap(field, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
+    return np.concatenate(found).astype(np.float32, copy=False)
 
 
 def match_dense(matcher: cv2.DISOpticalFlow, first: Plane, second: Plane, initial: FloatArray) -> FloatArray:

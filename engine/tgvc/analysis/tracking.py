@@ -24,6 +24,7 @@ import numpy.typing as npt
 from tgvc.analysis.flow import (
     fit_camera,
     invert_affine,
+    look_up,
     match_dense,
     match_moved,
     pixel_grid,
@@ -174,14 +175,10 @@ def _follow_and_return(there: FloatArray, back: FloatArray, points: FloatArray) 
 
 def _cut_patches(plane: Plane, points: FloatArray, camera: FloatArray | None) -> FloatArray:
     """The luma around points (P, 2), turned and scaled with the camera, mean removed, float32 (P, PATCH**2)."""
-    if not len(points):
-        return np.zeros((0, PATCH**2), np.float32)
     offsets = (pixel_grid(PATCH, PATCH) - PATCH // 2).reshape(-1, 2)
     if camera is not None:
         offsets = offsets @ camera[:, :2].T
-    where = points[:, None] + offsets
-    values = cv2.remap(plane, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
-    patches = np.asarray(values, np.float32).reshape(len(points), -1)
+    patches = look_up(plane, points[:, None] + offsets)
     patches -= patches.mean(axis=1, keepdims=True)
     return patches
 
