@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import cv2
 import numpy as np
@@ -52,6 +53,24 @@ def _picture(
     halves = [(x[::2, ::2] + 0.5 - left[::2, ::2]) / 2, (y[::2, ::2] + 0.5 - up[::2, ::2]) / 2]
     u, v = (Texture(seed + n).at(*halves) // 2 + 64 for n in (1000, 2000))
     return join_planes(luma, u, v)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Any:
+    """The CUDA kernels, compiled for the host."""
+    from emulated_gpu import find_compiler, load_emulator
+
+    if find_compiler() is None:
+        pytest.skip("no C++ compiler on this machine")
+    return load_emulator()
+
+
+@pytest.fixture
+def make_place(emulator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """See `loop_samples.place_maker`."""
+    from loop_samples import place_maker
+
+    return place_maker(emulator, tmp_path, monkeypatch)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emulated_gpu import empty_binaries, find_compiler, load_emulator
+from emulated_gpu import empty_binaries
 from lazy_cupy import Engine, LazyCupy
+from loop_samples import make_group
 from network_samples import tiny_bundle, tiny_constants
-from test_loop_streams import make_group
 from tgvc.backends.base import BACKENDS, load_backend
 from tgvc.backends.spec import NetRecord
 from tgvc.devices import cuda
@@ -77,13 +76,6 @@ class PlainBackend:
 
     def load(self, record: NetRecord) -> PlainNet:
         return PlainNet(record, self._cupy, self._real.load(record).run if record.name == "encoder" else None)
-
-
-@pytest.fixture(scope="session")
-def emulator() -> ctypes.CDLL:
-    if find_compiler() is None:
-        pytest.skip("no C++ compiler on this machine")
-    return load_emulator()
 
 
 @pytest.fixture(params=["emulated", pytest.param("real", marks=pytest.mark.gpu)])
