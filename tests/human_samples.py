@@ -21,6 +21,7 @@ from video_samples import make_clip, smooth_picture
 def tiny_human(folder: Path, **changes: Any) -> ModelBundle:
     """A bundle whose state of a picture is how bright it is, and which paints by adding the change of that."""
     values: dict[str, Any] = {"channels": 1, "cell_px": 4, "divisor": 2, "planes": True, "halvings": 1, "path": 0}
+    values["measured"] = False
     constants = HumanConstants(**(values | {"width": 2, "width_most": 2, "size": 64} | changes))
     contract, c = contract_of(constants), constants.channels
     folder.mkdir(parents=True, exist_ok=True)

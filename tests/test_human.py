@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import tgvc
 from human_samples import bright_pictures, save_pictures, tiny_human
 from tgvc import generators
+from tgvc.analysis.cells import measure_cells
 from tgvc.backends.base import load_backend
 from tgvc.bitstream.affine import AffineReader, encode_affine, quantise_states
 from tgvc.bitstream.container import Group, Header, Reader, Writer
@@ -110,7 +111,7 @@ def test_sizes_that_the_networks_do_not_take_are_continued_and_cut_back(size, bu
     nets = networks(bundle)
     picture = smooth_picture(3, *size)
     known = nets.know(picture)
-    state = nets.states([picture])[0]
+    state = nets.states(picture, [picture], measure_cells)[0]
     (same,) = nets.paint(known, state, state[None])
     assert same.shape == picture.shape
     assert np.array_equal(same, picture)
@@ -341,7 +342,7 @@ def wide(tmp_path_factory) -> str:
 def piped(wide: str):
     """A stream whose states take more than its key pictures, and its frames."""
     pictures, nets = bright_pictures(FRAMES), networks(wide)
-    states = nets.states(pictures)
+    states = nets.states(pictures[0], pictures, measure_cells)
     states[:, 1:] = np.random.default_rng(0).normal(0, 1, (FRAMES, 15))  # which nothing is painted from
     motions = [quantise_states([states[:25], states[25:]], step=n, decimation=d) for n, d in ((2, 1), (10, 3))]
     key = find_codec(0).encode([pictures[0], pictures[25]], 60.0, 8)

@@ -17,14 +17,15 @@ from video_samples import psnr, smooth_picture
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[train]'")
 
+from tgvc.analysis.cells import measure_cells  # noqa: E402
 from tgvc.models.nets import pack_planes, unpack_planes  # noqa: E402
 from tgvc_export.mttf.config import BODIES, FACES, NANO, MttfConfig  # noqa: E402
 from tgvc_export.mttf.export import export_human  # noqa: E402
 from tgvc_export.mttf.generator import look_planes  # noqa: E402
 from tgvc_export.mttf.grids import enlarge_grid, look, pixel_grid, shrink  # noqa: E402
 from tgvc_export.mttf.motion import MotionNetwork  # noqa: E402
-from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, Mttf, PredictorNetwork  # noqa: E402
-from tgvc_export.mttf.predictor import Gdn, Head, Moments  # noqa: E402
+from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, MeasuredNetwork, Mttf, PredictorNetwork  # noqa: E402
+from tgvc_export.mttf.predictor import Gdn, Head, Regions  # noqa: E402
 from tgvc_train import human, human_data  # noqa: E402
 from tgvc_train.checkpoint import load_checkpoint  # noqa: E402
 
@@ -38,7 +39,7 @@ SMALL = MttfConfig(
     motion_width=4,
     motion_most=8,
     head_width=4,
-    moments=True,
+    measured=True,
     width=4,
     width_most=8,
     halvings=1,
@@ -223,17 +224,31 @@ def test_divisive_norm_is_its_formula():
     assert torch.isfinite(norm(x)).all()
 
 
-def test_places_move_with_what_is_seen():
-    moments = Moments(1, 2, 3)
-    spot = torch.zeros(1, 1, 16, 16)
-    spot[0, 0, 6, 5] = 400
-    seen = []
-    moments.straight.register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
-    for shift in (0, 4):
-        moments(torch.roll(spot, shift, dims=3))
-    apart = (seen[1] - seen[0])[:2]  # mean places across of both maps; 4 cells of 16 are two eighths
-    assert torch.allclose(apart[apart.abs() > 0.5], torch.tensor(2.0), atol=0.05)
-    assert (apart.abs() > 0.5).any()
+@pytest.mark.parametrize("size", [(16, 16), (8, 24)])
+def test_regions_tell_affine_motion_at_any_size_and_stillness_as_zero(size):
+    regions, (height, width) = Regions(5, 4, 6), size
+    y, x = torch.meshgrid(*((2 * torch.arange(n) + 1 - n) * (4 / n) for n in size), indexing="ij")
+    across = 0.5 + 0.2 * x - 0.1 * y  # eighths of the width
+    motion = torch.stack([across * (width / 8), torch.full_like(x, -0.25) * (height / 8)])[None]
+    trust, seen = torch.ones(1, 1, height, width), torch.rand(1, 5, height, width)
+    moves, places = regions.measure(seen, motion, trust)
+    mean, bends = moves.reshape(4, 6)[:, :2], moves.reshape(4, 6)[:, 2:]
+    where = places.reshape(4, 2)
+    assert torch.allclose(mean[:, 0], 0.5 + 0.2 * where[:, 0] - 0.1 * where[:, 1], atol=1e-5)
+    assert torch.allclose(mean[:, 1], torch.tensor(-0.25), atol=1e-5)
+    assert (bends[:, 0] > 0).all()  # what grows to the right moves more there
+    assert torch.allclose(bends[:, 1::2], torch.zeros(4, 2), atol=1e-5)  # up and down all move alike
+    assert torch.equal(regions(seen, torch.zeros_like(motion), trust), torch.zeros(1, 6))
+
+
+def test_motion_that_is_not_believed_hardly_counts():
+    regions = Regions(3, 2, 4)
+    motion, trust, seen = torch.ones(1, 2, 8, 8), torch.ones(1, 1, 8, 8), torch.rand(1, 3, 8, 8)
+    wrong = motion.clone()
+    wrong[..., 5:], trust[..., 5:] = -9, 0
+    right, misled = (regions.measure(seen, m, trust)[0][:, :2] for m in (motion, wrong))
+    assert (right - misled).abs().max() < 0.3  # 10 cells of error at a fiftieth of the weight
+    assert not torch.equal(right, misled)
 
 
 # ---- a fresh nano network shows its key picture
@@ -242,8 +257,11 @@ def test_places_move_with_what_is_seen():
 def test_a_fresh_network_shows_the_key_picture_whatever_it_is_told():
     mttf = Mttf(NANO).eval()
     planes = torch.from_numpy(pack_planes([smooth_picture(0, 128, 128)]))
-    features, state = PredictorNetwork(mttf)(planes)
-    driving = torch.cat([state, state + torch.randn_like(state)])
+    motion = torch.cat([torch.zeros(1, 2, 32, 32), torch.randn(1, 2, 32, 32)])
+    features, driving = MeasuredNetwork(mttf)(planes, motion, torch.ones(2, 1, 32, 32))
+    state = driving[:1]
+    assert not state.any()
+    assert driving[1].any()
     painted = FrameNetwork(mttf)(planes, features, state, driving, *KeyNetwork(mttf)(planes))
     # luma is looked at with grids in float32, off by a ten-millionth of the width
     assert torch.allclose(painted, planes.expand_as(painted), atol=1e-4)
@@ -305,13 +323,14 @@ def test_a_prepared_clip_holds_key_pictures_as_coded(data):
 
 def test_pairs_tell_where_the_driving_frame_lies_in_the_key_picture(data):
     pairs = human_data.PairSource(data).draw(np.random.default_rng(0), 6, bent=1.0)
-    grid = pixel_grid(pairs.flow, exact=True)
+    grid = pixel_grid(pairs.motion, exact=True)
     small = [shrink(p[:, :4].mean(dim=1, keepdim=True), 2, exact=True) for p in (pairs.source, pairs.driving)]
     inner = slice(12, -12)
-    moved = (look(small[0], grid, exact=True) - small[1])[..., inner, inner].abs().mean()
+    error = (look(small[0], grid, exact=True) - small[1])[..., inner, inner].abs()
+    moved, trust = error.mean(), pairs.trust[..., inner, inner]
     still = (small[0] - small[1])[..., inner, inner].abs().mean()
     assert moved < 0.3 * still
-    assert float(pairs.trust.min()) == 1.0
+    assert (trust * error).sum() / trust.sum() < 0.8 * moved  # what is believed is nearer than the rest
 
 
 def test_training_goes_on_where_it_was_interrupted(data, tmp_path):
@@ -357,12 +376,16 @@ def test_a_bundle_gives_what_torch_gives_and_builds_for_a_gpu(tmp_path):
     assert all(record.error["runtime_relative_rms"] < 1e-4 for record in bundle.nets.values())
     nets = HumanNetworks(bundle, load_backend("onnxruntime", threads=1), 6)
     key = smooth_picture(0, 80, 48)
-    state = nets.states([key])[0]
-    (painted,) = nets.paint(nets.know(key), state, (state + 0.1)[None])
+    frame = np.roll(key.reshape(-1, 80), 3, axis=1).reshape(key.shape)
+    states = nets.states(key, [key, frame], measure_cells)
+    assert np.abs(states[0]).max() < 0.1 * np.abs(states[1]).max()  # flow of a picture to itself is not quite zero
+    (painted,) = nets.paint(nets.know(key), states[0], states[1:])
     planes = torch.from_numpy(pack_planes([key]))
     with torch.no_grad():
-        features, _ = PredictorNetwork(mttf)(planes)
-        given = [torch.from_numpy(s[None]) for s in (state, state + np.float32(0.1))]
+        motion = measure_cells(*(np.ascontiguousarray(picture_planes(p)[0]) for p in (key, frame)), 4)
+        features, state = MeasuredNetwork(mttf)(planes, *(torch.from_numpy(m[None]) for m in motion))
+        assert np.allclose(state.numpy(), states[1:], atol=1e-3 * float(state.abs().max()))
+        given = [torch.from_numpy(s[None]) for s in states]
         wanted = FrameNetwork(mttf)(planes, features, *given, *KeyNetwork(mttf)(planes))
     (same,) = unpack_planes(wanted.numpy())
     assert np.abs(painted.astype(int) - same).max() <= 1  # weights are stored in halves

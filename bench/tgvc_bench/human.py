@@ -12,6 +12,7 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from tgvc.analysis.cells import measure_cells
 from tgvc.backends.base import load_backend
 from tgvc.bitstream.affine import encode_affine, quantise_states, restore_states, step_size
 from tgvc.bitstream.pictures import find_codec
@@ -53,7 +54,7 @@ def measure_clip(nets: HumanNetworks, path: Path, frames: int = 96) -> dict[str,
     with open_video(path, frames=frames) as video:
         pictures, fps = [frame.picture for frame in video], float(video.info.fps)
     coded = find_codec(0).encode(pictures[:1], _QUALITY, _PRESET)
-    states, known = nets.states(pictures), nets.know(coded.pictures[0])
+    states, known = nets.states(pictures[0], pictures, measure_cells), nets.know(coded.pictures[0])
     still = judge(pictures, [coded.pictures[0]] * len(pictures))
     rows = []
     for step, every in ((18, 1), (24, 1), (30, 1), (36, 1), (42, 1), (36, 2), (36, 4)):
@@ -87,10 +88,10 @@ def measure_speed(bundle: str, threads: int, size: int = 256, repeats: int = 40)
     nets = HumanNetworks(load_bundle(bundle), load_backend("onnxruntime", threads=threads), 6)
     rng = np.random.default_rng(0)
     picture: Picture = rng.integers(0, 256, (size * 3 // 2, size), dtype=np.uint8)
-    state = nets.states([picture])[0]
+    state = nets.states(picture, [picture], measure_cells)[0]
     known = nets.know(picture)
     calls: dict[str, Callable[[], object]] = {
-        "predictor": lambda: nets.states([picture]),
+        "predictor": lambda: nets.states(picture, [picture], measure_cells),
         "key picture": lambda: nets.know(picture),
         "frame": lambda: nets.paint(known, state, state[None]),
     }
@@ -103,19 +104,21 @@ def measure_torch(run: Path, threads: int, size: int = 256, repeats: int = 20) -
     import torch
 
     from tgvc_export.mttf.config import NANO
-    from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, Mttf, PredictorNetwork
+    from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, MeasuredNetwork, Mttf
 
     torch.set_num_threads(threads)
     mttf = Mttf(NANO).eval()
     mttf.load_state_dict(torch.load(run / "human.pt", map_location="cpu", weights_only=True)["average"])
     planes = torch.rand(1, 6, size // 2, size // 2) * 2 - 1
-    predictor, key, frame = PredictorNetwork(mttf), KeyNetwork(mttf), FrameNetwork(mttf)
+    predictor, key, frame = MeasuredNetwork(mttf), KeyNetwork(mttf), FrameNetwork(mttf)
+    cells = size // (2 * NANO.scale())
+    motion = torch.rand(1, 2, cells, cells), torch.rand(1, 1, cells, cells)
     with torch.inference_mode():
-        features, state = predictor(planes)
+        features, state = predictor(planes, *motion)
         skips = key(planes)
         calls: dict[str, Callable[[], object]] = {
-            "predictor": lambda: predictor(planes),
-            "key picture": lambda: (predictor(planes), key(planes)),
+            "predictor": lambda: predictor(planes, *motion),
+            "key picture": lambda: (predictor(planes, *motion), key(planes)),
             "frame": lambda: frame(planes, features, state, state, *skips),
         }
         return {name: _milliseconds(call, repeats) for name, call in calls.items()}

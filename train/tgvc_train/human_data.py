@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from rich.progress import track
 from torch import Tensor
-from torch.nn import functional
 
+from tgvc.analysis.cells import CellMotion, measure_cells
 from tgvc.analysis.shots import mark_cuts
 from tgvc.bitstream.pictures import find_codec
 from tgvc.models.nets import pack_planes
@@ -38,8 +38,7 @@ _MOST_FRAMES, _SCENE = 120, 17
 _PRESET = 8
 _VARIED = 0.7  # share of pairs whose pictures are bent together
 _MOST_GAP = 48  # frames between the two pictures of a pair
-_CELL_PX = 4
-_TRUST = 12.0  # levels of 255 by which a moved picture may miss, for its motion to be believed
+CELL_PX = 4
 
 
 def prepare_clip(source: Path, kind: str, folder: Path, seed: int) -> Path:
@@ -110,14 +109,13 @@ def prepare_all(people: Sequence[Path], clips: Sequence[Path], photos: Sequence[
 class Pairs:
     """A batch. Planes float32 (B, 6, S/2, S/2): ``key`` as decoded, ``source`` the same frame untouched, ``driving``.
 
-    ``flow`` (B, 2, h, w): where cells of ``driving`` lie in the key picture, as a displacement in cells. ``trust``
-    (B, 1, h, w): 0..1, how far to believe that.
+    ``motion`` (B, 2, h, w) and ``trust`` (B, 1, h, w): see `tgvc.analysis.cells.CellMotion`.
     """
 
     key: Tensor
     source: Tensor
     driving: Tensor
-    flow: Tensor
+    motion: Tensor
     trust: Tensor
 
 
@@ -140,19 +138,15 @@ class PairSource:
         if not there.sum():
             raise ValueError(f"{folder}: no prepared clips, run `tgvc-train human` with --clips first")
         self._shares = there / there.sum()
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def draw(self, rng: np.random.Generator, count: int, bent: float = 0.25) -> Pairs:
-        """A random batch; a share ``bent`` of its pairs is one frame and itself bent by a known motion."""
+        """A random batch; a share ``bent`` of its pairs is one frame and itself bent."""
         drawn = [self._pair(rng, bent) for _ in range(count)]
-        key, source, driving = (
-            torch.from_numpy(pack_planes([pictures[n] for pictures, _, _ in drawn])) for n in range(3)
-        )
-        flow = torch.from_numpy(np.stack([f for _, f, _ in drawn]))
-        trust = torch.from_numpy(np.stack([t for _, _, t in drawn]))
-        return Pairs(key, source, driving, _to_cells(flow) / _CELL_PX, _to_cells(trust[:, None]))
+        key, source, driving = (torch.from_numpy(pack_planes([pictures[n] for pictures, _ in drawn])) for n in range(3))
+        motion, trust = (torch.from_numpy(np.stack([found[n] for _, found in drawn])) for n in range(2))
+        return Pairs(key, source, driving, motion, trust)
 
-    def _pair(self, rng: np.random.Generator, bent: float) -> tuple[list[Picture], FloatArray, FloatArray]:
+    def _pair(self, rng: np.random.Generator, bent: float) -> tuple[list[Picture], CellMotion]:
         kind = self._kinds[int(rng.choice(3, p=self._shares))]
         frames, keys = kind[int(rng.integers(len(kind)))]
         n = int(rng.integers(len(keys)))
@@ -164,25 +158,11 @@ class PairSource:
         driving = source if known else np.asarray(frames[int(rng.integers(low, high))])
         pictures = _vary(rng, [np.array(p) for p in (key, source, driving)])
         if known:
-            flow, trust = bending(rng, SIZE), np.ones((SIZE, SIZE), np.float32)
-            pictures[2] = bend(pictures[1], flow)
-        else:
-            flow, trust = self._measure(pictures[1], pictures[2])
+            pictures[2] = bend(pictures[1], bending(rng, SIZE))
         if rng.random() < 0.5:
             pictures = [join_planes(*(np.ascontiguousarray(p[:, ::-1]) for p in picture_planes(q))) for q in pictures]
-            flow = flow[:, ::-1] * np.array([-1, 1], np.float32)
-            trust = trust[:, ::-1]
-        return pictures, np.ascontiguousarray(flow.transpose(2, 0, 1)), np.ascontiguousarray(trust)
-
-    def _measure(self, source: Picture, driving: Picture) -> tuple[FloatArray, FloatArray]:
-        """Flow (S, S, 2) px from the driving frame into the source by plain optical flow, and where it explains it."""
-        one, two = picture_planes(source)[0], picture_planes(driving)[0]
-        still = np.zeros((SIZE, SIZE, 2), np.float32)
-        flow = np.asarray(self._flow.calc(np.ascontiguousarray(two), np.ascontiguousarray(one), still), np.float32)
-        y, x = np.mgrid[:SIZE, :SIZE].astype(np.float32)
-        moved = cv2.remap(one, x + flow[..., 0], y + flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        miss = cv2.blur(np.abs(moved.astype(np.float32) - two), (9, 9))
-        return flow, np.asarray(np.clip(1 - miss / _TRUST, 0, 1), np.float32)
+        source, driving = (np.ascontiguousarray(picture_planes(picture)[0]) for picture in pictures[1:])
+        return pictures, measure_cells(source, driving, CELL_PX)
 
 
 def _vary(rng: np.random.Generator, pictures: list[Picture]) -> list[Picture]:
@@ -222,7 +202,3 @@ def bend(picture: Picture, flow: FloatArray) -> Picture:
         place = (x + part[..., 0], y + part[..., 1])
         planes.append(np.asarray(cv2.remap(plane, *place, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT), np.uint8))
     return join_planes(*planes)
-
-
-def _to_cells(values: Tensor) -> Tensor:
-    return functional.avg_pool2d(values, _CELL_PX)

@@ -1,9 +1,10 @@
-"""Typed calls of the networks of kind ``human``: states of pictures, and frames from a key picture and states."""
+"""Typed calls of the networks of kind ``human``: states of frames, and frames from a key picture and states."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from tgvc.models.constants import HumanConstants
 from tgvc.models.contract import FRAME, KEY, PREDICTOR
 from tgvc.models.nets import pack_planes, unpack_planes
 from tgvc.models.rgb import from_rgb, to_rgb
-from tgvc.types import FloatArray, Picture, picture_size
+from tgvc.types import FloatArray, Picture, Plane, picture_planes, picture_size
 
 _HALF = np.float32(0.5)
+Measure: TypeAlias = Callable[[Plane, Plane, int], tuple[FloatArray, FloatArray]]
+"""``measure(key, frame, cell_px)``: motion and trust, see `tgvc.analysis.cells.CellMotion`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,15 +51,33 @@ class HumanNetworks:
         names = (PREDICTOR, KEY, FRAME) if paints else (PREDICTOR,)
         self._nets = {name: backend.load(bundle.nets[name]) for name in names}
 
-    def states(self, pictures: Sequence[Picture]) -> FloatArray:
-        """States float32 (N, 2C) of N pictures of one size, I420 uint8 (3H/2, W)."""
-        found = [self._nets[PREDICTOR].run(picture=self._pack(picture))["state"] for picture in pictures]
+    def states(self, key: Picture, frames: Sequence[Picture], measure: Measure) -> FloatArray:
+        """States float32 (N, 2C) of N frames that a key picture serves.
+
+        Args:
+            key: the key picture as it was filmed, I420 uint8 (3H/2, W).
+            frames: of the same size; the key picture's own may be among them.
+            measure: `tgvc.analysis.cells.measure_cells`; not called where every picture has a state of its own.
+        """
+        predictor = self._nets[PREDICTOR]
+        if not self.constants.measured:
+            return np.concatenate([predictor.run(picture=self._pack(frame))["state"] for frame in frames])
+        picture, luma, cell = self._pack(key), self._luma(key), self.constants.cell_px
+        found = []
+        for frame in frames:
+            motion, trust = measure(luma, self._luma(frame), cell)
+            found.append(predictor.run(picture=picture, motion=motion[None], trust=trust[None])["state"])
         return np.concatenate(found)
 
     def know(self, key: Picture) -> KnownKey:
         """All that is done once for a key picture, I420 uint8 (3H/2, W)."""
         picture = self._pack(key)
-        features = self._nets[PREDICTOR].run(picture=picture)["features"]
+        given = {"picture": picture}
+        if self.constants.measured:  # its own motion from itself
+            height, width = (n // self.constants.cell_px for n in self._luma(key).shape)
+            given["motion"] = np.zeros((1, 2, height, width), np.float32)
+            given["trust"] = np.ones((1, 1, height, width), np.float32)
+        features = self._nets[PREDICTOR].run(**given)["features"]
         tensors = {"picture": picture, "features": features, **self._nets[KEY].run(picture=picture)}
         for array in tensors.values():
             array.flags.writeable = False  # a backend with memory of its own keeps them there
@@ -88,15 +109,24 @@ class HumanNetworks:
 
     def _pack(self, picture: Picture) -> FloatArray:
         """A picture as the networks take it, continued by its last row and column to a size that they take."""
-        width, height = picture_size(picture)
-        unit = self.constants.cell_px * self.constants.divisor
-        below, beside = -height % unit, -width % unit
+        below, beside = self._room(picture)
         if self.constants.planes:
             made, share = pack_planes([picture]), 2
         else:
             made, share = (to_rgb([picture], self._matrix) + 1) * _HALF, 1
         room = ((0, 0), (0, 0), (0, below // share), (0, beside // share))
         return np.ascontiguousarray(np.pad(made, room, mode="edge") if below or beside else made, np.float32)
+
+    def _luma(self, picture: Picture) -> Plane:
+        """Luma of a picture that was continued likewise."""
+        below, beside = self._room(picture)
+        return np.ascontiguousarray(np.pad(picture_planes(picture)[0], ((0, below), (0, beside)), mode="edge"))
+
+    def _room(self, picture: Picture) -> tuple[int, int]:
+        """Rows and columns that a picture lacks to whole blocks of cells."""
+        width, height = picture_size(picture)
+        unit = self.constants.cell_px * self.constants.divisor
+        return -height % unit, -width % unit
 
     def _unpack(self, painted: FloatArray, width: int, height: int) -> list[Picture]:
         if self.constants.planes:

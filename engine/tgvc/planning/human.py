@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tgvc.analysis.cells import measure_cells
 from tgvc.bitstream.affine import (
     MAX_DECIMATION,
     STEP_CODES,
@@ -165,7 +166,7 @@ class _Search:
 
     def __init__(self, task: Task, nets: HumanNetworks, preset: int, on_step: Callable[[int], None] | None) -> None:
         self.task, self._nets, self._preset, self._on_step = task, nets, preset, on_step
-        self._states = nets.states(task.pictures)
+        self._states: dict[tuple[int, int], FloatArray] = {}
         self._tracks: dict[tuple[Any, ...], KeyTrack] = {}
         self.tried: dict[tuple[Choice, bool], HumanPlan] = {}
 
@@ -233,11 +234,20 @@ class _Search:
             seen=seen,
         )
 
+    def _see(self, key: int, frames: int) -> FloatArray:
+        """States float32 (N, 2C) of the frames that a key picture serves, its own first."""
+        missing = [n for n in range(key, key + frames) if (key, n) not in self._states]
+        pictures = self.task.pictures
+        if missing:
+            found = self._nets.states(pictures[key], [pictures[n] for n in missing], measure_cells)
+            self._states |= {(key, n): state for n, state in zip(missing, found, strict=True)}
+        return np.stack([self._states[key, n] for n in range(key, key + frames)])
+
     def _quantise(self, choice: Choice, lengths: Sequence[int]) -> AffineMotion:
         """States as they will be sent, under the prediction that makes them cheapest."""
         runs = []
         for key, frames in zip(choice.keys, lengths, strict=True):
-            run = self._states[key : key + frames]
+            run = self._see(key, frames)
             runs.append(np.asarray(run[:1] + (run - run[:1]) * (choice.reach / 4), np.float32))
         motions = [
             quantise_states(runs, step=choice.step, decimation=choice.decimation, momentum=momentum)

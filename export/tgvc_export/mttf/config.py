@@ -13,14 +13,14 @@ class MttfConfig:
     that gains and offsets act on; a state is 2C numbers, and there are 2C candidate flows: ``foreground`` of one mask,
     the others of the background's. ``levels``: halvings in every hourglass. ``predictor_width, predictor_most``:
     channels of the predictor's hourglass at its first and at its deepest level; ``motion_width, motion_most`` likewise
-    of the three others. ``head_width``: channels in the heads; ``moments``: these tell places instead of stepping down
-    to one cell. ``width, width_most``: of the generator at full size and at its bottleneck. ``halvings``: from the
-    picture to the cells. ``paths``: sizes of pictures, each half of the one before, that can be entered and left; on
-    path p the p outermost halvings and doublings keep the size. ``blocks``: residual ones at the bottleneck.
-    ``background_width``: of what is made of the background. ``kernel``: side of the last convolution of everything.
-    ``planes``: pictures are six planes at half size in -1..1, instead of RGB in 0..1. ``exact``: grids whose zero flow
-    changes nothing, pictures are averaged down, colours are added to the moved key picture; else all three as
-    published.
+    of the three others. ``head_width``: channels in the heads. ``measured``: states tell motion that was measured
+    between a key picture and a frame, by ``head_width`` regions, and are zero without any; else each picture has one.
+    ``width, width_most``: of the generator at full size and at its bottleneck. ``halvings``: from the picture to the
+    cells. ``paths``: sizes of pictures, each half of the one before, that can be entered and left; on path p the p
+    outermost halvings and doublings keep the size. ``blocks``: residual ones at the bottleneck. ``background_width``:
+    of what is made of the background. ``kernel``: side of the last convolution of everything. ``planes``: pictures are
+    six planes at half size in -1..1, instead of RGB in 0..1. ``exact``: grids whose zero flow changes nothing, pictures
+    are averaged down, colours are added to the moved key picture; else all three as published.
     """
 
     feature_size: int = 64
@@ -32,7 +32,7 @@ class MttfConfig:
     motion_width: int = 64
     motion_most: int = 1024
     head_width: int = 20
-    moments: bool = False
+    measured: bool = False
     width: int = 64
     width_most: int = 512
     halvings: int = 3
@@ -85,7 +85,7 @@ NANO = MttfConfig(
     motion_width=12,
     motion_most=64,
     head_width=32,
-    moments=True,
+    measured=True,
     width=16,
     width_most=32,
     halvings=1,

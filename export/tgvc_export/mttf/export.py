@@ -15,7 +15,7 @@ from tgvc.models.constants import HumanConstants
 from tgvc.models.contract import FRAME, KEY, PREDICTOR
 from tgvc_export.bundle import NetExport, export_bundle
 from tgvc_export.mttf.config import MttfConfig
-from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, Mttf, PredictorNetwork
+from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, MeasuredNetwork, Mttf, PredictorNetwork
 from tgvc_export.mttf.predictor import Gdn
 
 LICENCE = "Apache-2.0"
@@ -34,6 +34,7 @@ def human_constants(config: MttfConfig, path: int = 0) -> HumanConstants:
         width=config.width,
         width_most=config.width_most,
         size=config.feature_size * (2 * rows if config.planes else rows),
+        measured=config.measured,
     )
 
 
@@ -44,7 +45,7 @@ def make_networks(mttf: Mttf, path: int = 0) -> dict[str, nn.Module]:
         if isinstance(part, Gdn):  # weights of a convolution in the file, though not of a layer here
             part.gamma.data = part.gamma.data.half().float()
     networks: dict[str, nn.Module] = {
-        PREDICTOR: PredictorNetwork(settled, path),
+        PREDICTOR: (MeasuredNetwork if mttf.config.measured else PredictorNetwork)(settled, path),
         KEY: KeyNetwork(settled, path),
         FRAME: FrameNetwork(settled, path),
     }
@@ -53,12 +54,25 @@ def make_networks(mttf: Mttf, path: int = 0) -> dict[str, nn.Module]:
 
 @torch.no_grad()
 def make_examples(networks: Mapping[str, nn.Module], keys: Tensor, frames: Tensor) -> dict[str, dict[str, Tensor]]:
-    """Inputs of all networks: ``keys`` (N, colours, s h, s w), of which the first is painted from, and ``frames``."""
-    known = networks[KEY](keys[:1])
-    features, source = networks[PREDICTOR](keys[:1])
-    painted = {"picture": keys[:1], "features": features, "source": source}
-    painted |= {"driving": networks[PREDICTOR](frames)[1]} | {f"skip{n}": skip for n, skip in enumerate(known)}
-    given = {PREDICTOR: {"picture": keys}, KEY: {"picture": keys}, FRAME: painted}
+    """Inputs of all networks: ``keys`` (N, colours, s h, s w), of which the first is painted from, and ``frames``.
+
+    Where states tell measured motion it is made up: waves of some cells, believed here and there.
+    """
+    predictor, key = networks[PREDICTOR], keys[:1]
+    known = networks[KEY](key)
+    if isinstance(predictor, MeasuredNetwork):
+        rows = predictor.mttf.config.scale(predictor.path)
+        height, width = (n // rows for n in key.shape[2:])
+        waves = torch.linspace(0, 40, len(frames) * 2 * height * width).reshape(-1, 2, height, width)
+        seen = {"picture": key, "motion": 3 * waves.sin(), "trust": waves[:, :1].cos().abs()}
+        features, driving = predictor(**seen)
+        source = torch.zeros_like(driving[:1])
+    else:
+        seen = {"picture": keys}
+        (features, source), driving = predictor(key), predictor(frames)[1]
+    painted = {"picture": key, "features": features, "source": source, "driving": driving}
+    painted |= {f"skip{n}": skip for n, skip in enumerate(known)}
+    given = {PREDICTOR: seen, KEY: {"picture": keys}, FRAME: painted}
     return {net: {name: value.contiguous() for name, value in inputs.items()} for net, inputs in given.items()}
 
 

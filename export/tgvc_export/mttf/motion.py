@@ -40,7 +40,7 @@ class MotionNetwork(nn.Module):
         """
         exact, k = self.config.exact, self.config.candidates
         n, _, h, w = features.shape
-        maps = [_modulate(features, state) for state in (driving, source)]
+        maps = [self._modulate(features, state) for state in (driving, source)]
         # places are told in more digits than features, whatever training computes those in
         flows = self.flows(self.flow(torch.cat([maps[1], maps[0]], dim=1))).float()
         flows = flows.reshape(n * k, 2, h, w)
@@ -63,7 +63,6 @@ class MotionNetwork(nn.Module):
         foreground, background = (pixel_grid(m, exact=exact) for m in mixed)
         return foreground, background, torch.sigmoid(self.hidden(seen)), mixed[0], mixed[1]
 
-
-def _modulate(features: Tensor, state: Tensor) -> Tensor:
-    gains, offsets = state[:, :, None, None].chunk(2, dim=1)
-    return features * gains + offsets
+    def _modulate(self, features: Tensor, state: Tensor) -> Tensor:
+        gains, offsets = state[:, :, None, None].chunk(2, dim=1)
+        return features * (1 + gains if self.config.measured else gains) + offsets

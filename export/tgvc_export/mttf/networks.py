@@ -49,6 +49,19 @@ class PredictorNetwork(nn.Module):
         return features, state
 
 
+class MeasuredNetwork(nn.Module):
+    """A key picture (1, colours, s h, s w) and the motion of frames from it to features (1, C, h, w) and states."""
+
+    def __init__(self, mttf: Mttf, path: int = 0) -> None:
+        super().__init__()
+        self.mttf, self.path = mttf, path
+
+    def forward(self, picture: Tensor, motion: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class, and `tgvc_export.mttf.predictor.Regions`; states are (N, 2C)."""
+        features, state = self.mttf.predictor(self.mttf.small(picture, self.path), motion, trust)
+        return features, state
+
+
 class KeyNetwork(nn.Module):
     """A key picture (N, colours, s h, s w) to the generator's features of it, from full size to the bottleneck."""
 

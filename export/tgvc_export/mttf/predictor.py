@@ -9,6 +9,8 @@ from torch.nn import functional
 from tgvc_export.mttf.config import MttfConfig
 from tgvc_export.mttf.hourglass import Hourglass, last_conv
 
+_LEAST_TRUST = 0.02  # so that a region that nothing is known of still has a motion
+
 
 class Gdn(nn.Module):
     """Generalised divisive normalisation: x / sqrt(beta + sum of gamma x^2).
@@ -53,66 +55,81 @@ class Head(nn.Module):
         return self.last(self.steps(x)).mean(dim=(2, 3))
 
 
-class Moments(nn.Module):
-    """Features to the state at once, by where things are: a map of each channel as weights, its mean place and spread.
+class Regions(nn.Module):
+    """Motion measured between two pictures to a state: what soft regions of the key picture do on average and linearly.
 
-    What moves by a cell moves its places by as much, from the first step of training on, where the published heads have
-    to discover what a place is. Lengths are in units of an eighth of a picture's side.
+    The published heads look at one picture and have to discover what a place is, and how far it is from where it was.
+    Here an encoder tells them that, and zero motion is state zero.
 
-    Source: own; places as in spatial softmax (Levine et al. 2016).
+    Args:
+        inputs: channels that regions are seen in.
+        regions: number of them.
+        outputs: length of a state.
+
+    Source: own; regions and their affine motion as in Siarohin et al. 2021.
     """
 
-    def __init__(self, inputs: int, width: int, outputs: int) -> None:
+    def __init__(self, inputs: int, regions: int, outputs: int) -> None:
         super().__init__()
-        self.maps = nn.Conv2d(inputs, 2 * width, 3, padding=1)
-        self.straight = nn.Linear(5 * width, outputs)
-        self.bent = nn.Sequential(nn.Linear(5 * width, 64), nn.ReLU(), nn.Linear(64, outputs))
+        self.maps = nn.Conv2d(inputs, regions, 3, padding=1)
+        self.straight = nn.Linear(6 * regions, outputs, bias=False)
+        self.bent = nn.Sequential(nn.Linear(8 * regions, 64), nn.ReLU(), nn.Linear(64, outputs, bias=False))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, inputs, h, w) to (N, outputs)."""
-        found = self.measure(x)
-        return self.straight(found) + self.bent(found)
+    def forward(self, x: Tensor, motion: Tensor, trust: Tensor) -> Tensor:
+        """States (N, outputs).
 
-    def places(self, x: Tensor) -> Tensor:
-        """Mean places (N, 2, width), x and y, in eighths of a picture's sides from its middle; for training."""
-        found = self.measure(x).unflatten(1, (5, -1))
-        return found[:, [0, 2]]
+        Args:
+            x: (1 or N, inputs, h, w), what is known of the key picture.
+            motion: (N, 2, h, w) cells, (x, y): where the cells of a frame lie in the key picture, as a displacement.
+            trust: (N, 1, h, w), 0..1, how far to believe that.
+        """
+        moves, places = self.measure(x, motion, trust)
+        still = torch.cat([torch.zeros_like(moves), places], dim=1)
+        return self.straight(moves) + self.bent(torch.cat([moves, places], dim=1)) - self.bent(still)
 
-    def measure(self, x: Tensor) -> Tensor:
-        """(N, 5 width): mean and spread of the places across, of those down, mean levels."""
+    def measure(self, x: Tensor, motion: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
+        """Motion of the regions and its products with places (N, 6 regions), and where they are (N, 2 regions).
+
+        Lengths are in eighths of the picture's sides, so that a state means the same at any size.
+        """
         height, width = x.shape[2], x.shape[3]
-        heat, level = self.maps(x).chunk(2, dim=1)
-        shares = torch.softmax(heat.flatten(2), dim=2).unflatten(2, (height, width))
-        across, down = shares.sum(dim=2), shares.sum(dim=3)
-        places = [_mean_and_spread(across, width), _mean_and_spread(down, height)]
-        return torch.cat([*places, torch.relu(level).mean(dim=(2, 3))], dim=1)
-
-
-def _mean_and_spread(shares: Tensor, count: int) -> Tensor:
-    places = (2 * torch.arange(count, device=shares.device, dtype=shares.dtype) + 1 - count) * (4 / count)
-    mean = (shares * places).sum(dim=2)
-    return torch.cat([mean, (shares * places**2).sum(dim=2) - mean**2], dim=1)
+        across, down = (
+            (2 * torch.arange(n, device=x.device, dtype=x.dtype) + 1 - n) * (4 / n) for n in (width, height)
+        )
+        place = torch.stack([across[None].expand(height, width), down[:, None].expand(height, width)]).flatten(1)
+        moves = torch.cat([motion[:, :1] * (8 / width), motion[:, 1:] * (8 / height)], dim=1).flatten(2)
+        shares = torch.softmax(self.maps(x).flatten(2), dim=2) * (trust.flatten(2) + _LEAST_TRUST)
+        shares = shares / shares.sum(dim=2, keepdim=True)
+        mean, where = shares @ moves.transpose(1, 2), shares @ place.transpose(0, 1)
+        products = torch.cat([moves * place[:1], moves * place[1:]], dim=1)
+        bends = shares @ products.transpose(1, 2) - torch.cat([mean * where[..., :1], mean * where[..., 1:]], dim=2)
+        return torch.cat([mean, bends], dim=2).flatten(1), where.flatten(1)
 
 
 class RegionPredictor(nn.Module):
-    """The small picture (N, 3, h, w) to features (N, C, h, w) and state (N, 2C): gains, then offsets."""
+    """The small picture (N, 3, h, w) to features (N, C, h, w), and the state (N, 2C): gains, then offsets."""
 
     def __init__(self, config: MttfConfig) -> None:
         super().__init__()
         self.hourglass = Hourglass(3, config.predictor_width, config.predictor_most, config.levels)
         self.features = last_conv(self.hourglass.outputs, config.channels, 7)
-        if config.moments:
-            self.moments = Moments(self.hourglass.outputs, config.head_width, 2 * config.channels)
+        if config.measured:
+            self.regions = Regions(self.hourglass.outputs, config.head_width, 2 * config.channels)
         else:
             self.gains = Head(self.hourglass.outputs, config.head_width, config.channels)
             self.offsets = Head(self.hourglass.outputs, config.head_width, config.channels)
-        self.whole = config.moments
 
-    def forward(self, small: Tensor) -> tuple[Tensor, Tensor]:
-        """See the class."""
+    def forward(
+        self, small: Tensor, motion: Tensor | None = None, trust: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features and state of pictures as published; or of a key picture, and of frames by their motion, if measured.
+
+        Args:
+            small: (N, 3, h, w).
+            motion: (N', 2, h, w), see `Regions`; N may be 1 beside it.
+            trust: (N', 1, h, w), see `Regions`.
+        """
         x = self.hourglass(small)
-        return self.features(x), self.state(x)
-
-    def state(self, x: Tensor) -> Tensor:
-        """The state (N, 2C) out of what the hourglass gave."""
-        return self.moments(x) if self.whole else torch.cat([self.gains(x), self.offsets(x)], dim=1)
+        if motion is not None and trust is not None:
+            return self.features(x), self.regions(x, motion, trust)
+        return self.features(x), torch.cat([self.gains(x), self.offsets(x)], dim=1)
