@@ -24,7 +24,7 @@ class DenoiserRecipe:
     ``ignorance``: share of windows whose keys and hints are hidden, for classifier-free guidance.
     """
 
-    steps: int = 20000
+    steps: int = 12000
     batch: int = 4
     frames: int = 8
     cells: int = 24
