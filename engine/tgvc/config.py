@@ -43,6 +43,7 @@ OF_PROFILES = {  # options that only some profiles know
 }
 _OF_LATENT = ("fast", "steps", "solver", "timesteps", "guidance", "bundle", "backend", *OF_RESIDUAL, *OF_INTERPOLATION)
 _OF_PAINTERS = ("bundle", "backend")  # options of the generators flow and human
+_OF_UNDERPAINTED = ("detail", "grain", "noise")  # options of the generator flow where diffusion follows
 BASES = ("moved", "faded")
 BACKENDS = (  # made by `tgvc.backends.base`
     "auto",
@@ -218,7 +219,11 @@ class DecoderConfig:
         choices=ENDS,
     )
     steps: int | None = option(
-        None, "denoising steps of the latent generator; default: the bundle's", minimum=1, maximum=1000
+        None,
+        "denoising steps of the latent generator; default: the bundle's; after the generator flow those of bundle nano "
+        "over what it painted, default: 0",
+        minimum=0,
+        maximum=1000,
     )
     fast: str | None = option(
         None,
@@ -352,9 +357,14 @@ class DecoderConfig:
             for name in ("steps", "solver", "timesteps", "eta", "parity"):
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"nothing beside fast={self.fast}, which sets it")
+        if self.generator == "latent" and self.steps == 0:
+            _refuse("steps", 0, "1 or more")
         if self.generator != "latent":
-            known = _OF_PAINTERS if self.generator in ("flow", "human") else ()
+            known: tuple[str, ...] = _OF_PAINTERS if self.generator in ("flow", "human") else ()
             chosen = self.generator or "the default generator"
+            if self.generator == "flow":
+                known = (*known, "steps", *(_OF_UNDERPAINTED if self.steps else ()))
+                chosen = "flow" if self.steps else "flow without steps"
             for name in _OF_LATENT:
                 if getattr(self, name) is not None and name not in known:
                     _refuse(name, getattr(self, name), f"generator=latent beside it: {chosen} does not use it")

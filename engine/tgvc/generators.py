@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tgvc.backends.base import Backend
     from tgvc.models.bundle import ModelBundle
     from tgvc.models.human import HumanNetworks
+    from tgvc.synthesis.stretches import Underpainter
 
 LATENT, FLOW = "latent", "flow"
 BUNDLES = {LATENT: "nano", FLOW: "flow-nano", HUMAN: HUMAN_BUNDLE}  # of each generator, unless another one is named
@@ -61,8 +62,10 @@ def check_memory(config: DecoderConfig, networks: OpenNetworks, size: tuple[int,
     bundle, backend = networks
     runs = 1 if config.cfg == 1.0 else 2
     on_device = backend.device != HOST
-    footprint = decoding_footprint(bundle, size, runs=runs, on_device=on_device, tiny=config.vae == "tiny")
-    check_fit(footprint, ignore=config.ignore_memory)
+    for each in (bundle, _following_bundle(config)):
+        if each is not None:
+            footprint = decoding_footprint(each, size, runs=runs, on_device=on_device, tiny=config.vae == "tiny")
+            check_fit(footprint, ignore=config.ignore_memory)
 
 
 # what only networks need is imported where there are some
@@ -94,10 +97,20 @@ def _make_driven(config: DecoderConfig, bundle: ModelBundle, backend: Backend) -
     from tgvc.models.flow import FlowNetworks
     from tgvc.synthesis.driven import DrivenGroups
 
-    return DrivenGroups(FlowNetworks(bundle, backend))
+    driven, following = DrivenGroups(FlowNetworks(bundle, backend)), _following_bundle(config)
+    return driven if following is None else _make_latent(config, following, backend, under=driven)
 
 
-def _make_latent(config: DecoderConfig, bundle: ModelBundle, backend: Backend) -> GroupGenerator:
+def _following_bundle(config: DecoderConfig) -> ModelBundle | None:
+    """The bundle whose diffusion goes over what another one painted; None where nothing does."""
+    from tgvc.models.bundle import load_bundle
+
+    return load_bundle(BUNDLES[LATENT]) if config.generator == FLOW and config.steps else None
+
+
+def _make_latent(
+    config: DecoderConfig, bundle: ModelBundle, backend: Backend, under: Underpainter | None = None
+) -> GroupGenerator:
     from tgvc.devices.choice import find_device
     from tgvc.models.constants import INTERPOLATION
     from tgvc.models.nets import Networks
@@ -121,5 +134,5 @@ def _make_latent(config: DecoderConfig, bundle: ModelBundle, backend: Backend) -
         moved=config.base != "faded",
         plan=choose_plan(config),
     )
-    painter = LatentGenerator(nets, options, device)
+    painter = LatentGenerator(nets, options, device, under)
     return RestoredKeys(painter) if config.paint == "keys" else painter

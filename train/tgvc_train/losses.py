@@ -48,6 +48,18 @@ def fine_octave(luma: Tensor) -> Tensor:
     return luma - functional.conv2d(luma, torch.outer(row, row)[None, None], padding=2)
 
 
+def band_energy(luma: Tensor, octaves: int = 3) -> list[Tensor]:
+    """Energy of the finest octaves of a luma (N, 1, H, W), each as means over windows of `_PATCH` of its samples.
+
+    The energy of a quarter of a grey level is added, so that roots have a slope everywhere.
+    """
+    found = []
+    for _ in range(octaves):
+        found.append(functional.avg_pool2d(fine_octave(luma).square(), _PATCH, _PATCH // 2) + _UNSEEN)
+        luma = functional.avg_pool2d(luma, 2)
+    return found
+
+
 def grain_loss(amount: Tensor, painted: Tensor, wanted: Tensor, share: float) -> Tensor:
     """How unlikely the energy is that a painted picture lacks in the finest octave; least at its mean.
 

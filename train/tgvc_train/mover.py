@@ -1,4 +1,4 @@
-"""Training of the flow-driven painter: frames from decoded key pictures and the rough motion that a stream tells."""
+"""Training of the flow-driven painter: what it adds to weight-free pictures, from key pictures and rough motion."""
 
 from __future__ import annotations
 
@@ -11,25 +11,32 @@ import torch
 from torch import Tensor
 
 from tgvc.synthesis.rough import CELL_PX
-from tgvc_export.nano.mover import Mover
+from tgvc_export.nano.mover import Mover, Painted
 from tgvc_train.checkpoint import Average
-from tgvc_train.losses import dissimilarity, luma_of, picture_loss
+from tgvc_train.losses import band_energy, dissimilarity, luma_of, picture_loss
 from tgvc_train.run import Run
-from tgvc_train.samples import Sample, Samples, cut_planes, mirror_planes
+from tgvc_train.samples import Sample, Samples, cut_planes, flip_planes, mirror_planes
 
 NAME = "mover"
+TOLD = ("first", "last", "warp", "to_first", "to_last", "sent", "when")  # inputs of the network, in its order
 _LEAST_ERROR = 4e-5  # mean squared error that counts as 50 dB
 
 
 @dataclass(frozen=True, kw_only=True)
 class MoverRecipe:
-    """Everything that decides the outcome. ``size``: of the crops, px; ``structure``: its weight in the loss."""
+    """Everything that decides the outcome.
 
-    steps: int = 8000
+    ``size``: of the crops, px. Weights in the loss: ``structure``; ``texture``, the energy of three octaves, place by
+    place; ``alignment``, the error of each key picture as it is moved, before anything is painted.
+    """
+
+    steps: int = 4000
     batch: int = 8
     size: int = 160
-    rate: float = 6e-4
+    rate: float = 4e-4
     structure: float = 0.3
+    texture: float = 0.7
+    alignment: float = 0.2
     seed: int = 0
 
 
@@ -78,6 +85,10 @@ class MovedFrames(Samples):
             planes, motion = [mirror_planes(p) for p in planes], [m[..., ::-1].copy() for m in motion]
             for part in motion:
                 part[0] *= -1
+        if rng.random() < 0.5:
+            planes, motion = [flip_planes(p) for p in planes], [m[..., ::-1, :].copy() for m in motion]
+            for part in motion:
+                part[1] *= -1
         return [*planes, *motion, when]
 
 
@@ -96,26 +107,55 @@ def train_mover(
         rng = run.begin_step(maker, recipe.rate)
         batch = Moved(*(t.to(device) for t in vars(frames.batch(rng, recipe.batch, recipe.size)).values()))
         with torch.autocast(device, torch.bfloat16):
-            made, _ = network(batch.first, batch.last, batch.to_first, batch.to_last, batch.sent, batch.when)
-        made = made.float()
-        picture = picture_loss(made, batch.source)
-        structure = dissimilarity(luma_of(made), luma_of(batch.source))
+            painted = network.paint(*(getattr(batch, name) for name in TOLD))
+        made = painted.pictures.float()
+        losses = {
+            "picture": picture_loss(made, batch.source),
+            "structure": dissimilarity(luma_of(made), luma_of(batch.source)),
+            "texture": energy_loss(made, batch.source),
+            "alignment": alignment_loss(painted, batch),
+        }
         maker.zero_grad(set_to_none=True)
-        (picture + recipe.structure * structure).backward()
+        total = losses["picture"]
+        for name in ("structure", "texture", "alignment"):
+            total = total + getattr(recipe, name) * losses[name]
+        total.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         maker.step()
         average.update(network)
-        run.end_step({"picture": picture, "structure": structure, **measure(made.detach(), batch)})
+        run.end_step({**losses, **measure(made.detach(), batch)})
         if run.step % 500 == 0:
             frames.refresh()
     run.save()
 
 
+def energy_loss(made: Tensor, wanted: Tensor) -> Tensor:
+    """By how much the deviation of three octaves of luma is wrong, place by place, in planes (N, 6, H/2, W/2)."""
+    pairs = zip(band_energy(luma_of(made)), band_energy(luma_of(wanted)), strict=True)
+    return torch.stack([(a.sqrt() - b.sqrt()).abs().mean() for a, b in pairs]).sum()
+
+
+def alignment_loss(painted: Painted, batch: Moved) -> Tensor:
+    """Absolute error of both key pictures after they were moved; the nearer one counts more."""
+    late = batch.when[:, 0]
+    early, later = (
+        (luma_of(planes.float()) - luma_of(batch.source)).abs().mean(dim=(1, 2, 3))
+        for planes in (painted.from_first, painted.from_last)
+    )
+    return ((1 - late) * early + late * later).mean()
+
+
 @torch.no_grad()
 def measure(made: Tensor, batch: Moved) -> dict[str, float]:
-    """PSNR of luma of what was made and of the weight-free picture, dB."""
+    """Of what was made and of the weight-free picture: PSNR of luma, dB, and its gradient energy over the source's."""
     wanted, found = luma_of(batch.source), {}
-    for name, planes in (("psnr", made), ("psnr_warp", batch.warp)):
-        error = (luma_of(planes) - wanted).square().mean(dim=(1, 2, 3)).clamp(min=_LEAST_ERROR)
-        found[name] = float((10 * torch.log10(4 / error)).mean())
+    for name, planes in (("", made), ("_warp", batch.warp)):
+        luma = luma_of(planes)
+        error = (luma - wanted).square().mean(dim=(1, 2, 3)).clamp(min=_LEAST_ERROR)
+        found["psnr" + name] = float((10 * torch.log10(4 / error)).mean())
+        found["edges" + name] = float(_gradients(luma) / _gradients(wanted))
     return found
+
+
+def _gradients(luma: Tensor) -> Tensor:
+    return luma.diff(dim=2).square().mean() + luma.diff(dim=3).square().mean()

@@ -10,7 +10,7 @@ from tgvc.models.bundle import ModelBundle
 from tgvc_export.nano.mover import Mover
 from tgvc_export.nano.mover_export import export_mover
 from tgvc_train.checkpoint import load_checkpoint
-from tgvc_train.mover import NAME, MovedFrames
+from tgvc_train.mover import NAME, TOLD, MovedFrames
 from tgvc_train.prepare import HELD_OUT
 
 _EXAMPLES = ((3, 160), (5, 192))  # frames, and their size in px
@@ -41,7 +41,7 @@ def write_mover_bundle(data: Path, run: Path, folder: Path, revision: str) -> Mo
     source, rng, examples = MovedFrames(data), np.random.default_rng(0), []
     for count, size in _EXAMPLES:
         drawn = source.batch(rng, count, size)
-        told = {name: getattr(drawn, name) for name in ("to_first", "to_last", "sent", "when")}
-        examples.append({"first": drawn.first[:1], "last": drawn.last[:1], **told})
+        told = {name: getattr(drawn, name) for name in TOLD}
+        examples.append({**told, "first": drawn.first[:1], "last": drawn.last[:1]})
     notes = {"trained_steps": steps, "held_out": list(HELD_OUT)}
     return export_mover(network, folder, examples, name="flow-nano", revision=revision, notes=notes)

@@ -16,6 +16,7 @@ from tgvc.types import FloatArray
 
 CELL_PX = 8
 _MIRRORED = (1, 0, 3, 2, 4, 5)  # phases of luma when left and right change places
+_FLIPPED = (2, 3, 0, 1, 4, 5)  # when above and below do
 _ALIGN = 16  # px: crops begin on whole cells of the half-size level
 Frames = npt.NDArray[np.uint8]  # (N, 3H/2, W) I420
 
@@ -69,6 +70,11 @@ def cut_planes(picture: Frames, top: int, left: int, width: int, height: int) ->
 def mirror_planes(planes: FloatArray) -> FloatArray:
     """Planes (..., 6, h, w) of the picture seen in a mirror: odd columns of luma come to be even ones."""
     return np.ascontiguousarray(planes[..., _MIRRORED, :, ::-1])
+
+
+def flip_planes(planes: FloatArray) -> FloatArray:
+    """Planes (..., 6, h, w) of the picture upside down, as water shows it."""
+    return np.ascontiguousarray(planes[..., _FLIPPED, ::-1, :])
 
 
 class Samples:

@@ -1,6 +1,8 @@
-"""Typed calls of the network of kind ``flow``: frames from key pictures and the rough motion between them."""
+"""Typed calls of the network of kind ``flow``: what it adds to weight-free pictures from key pictures and motion."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from tgvc.models.contract import MOVER
 from tgvc.models.nets import pack_planes, unpack_planes
 from tgvc.types import FloatArray, Picture
 
-_AT_ONCE = 4  # frames in one run: more take memory and gain no time on a CPU
+AT_ONCE = 4  # frames in one run: more take memory and gain no time on a CPU
 
 
 class FlowNetworks:
@@ -39,6 +41,7 @@ class FlowNetworks:
         self,
         first: FloatArray,
         last: FloatArray,
+        pictures: Sequence[Picture],
         to_first: FloatArray,
         to_last: FloatArray,
         sent: FloatArray,
@@ -49,7 +52,8 @@ class FlowNetworks:
         Args:
             first: float32 (1, 6, H/2, W/2), the key picture before, as `know` gives it.
             last: the one after; the same again where there is none.
-            to_first: see `tgvc.synthesis.rough.Rough`, of N frames, as the others.
+            pictures: the weight-free ones of N frames, I420 uint8 (3H/2, W).
+            to_first: see `tgvc.synthesis.rough.Rough`, of the same frames, as the others.
             to_last: see there.
             sent: see there.
             when: see there.
@@ -57,10 +61,11 @@ class FlowNetworks:
         Returns:
             N pictures, I420 uint8 (3H/2, W).
         """
-        pictures: list[Picture] = []
-        for start in range(0, len(when), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
+        painted: list[Picture] = []
+        for start in range(0, len(when), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
             told = {"to_first": to_first, "to_last": to_last, "sent": sent, "when": when}
             given = {name: np.ascontiguousarray(value[part]) for name, value in told.items()}
-            pictures += unpack_planes(self._net.run(first=first, last=last, **given)["pictures"])
-        return pictures
+            given["warp"] = pack_planes(pictures[part])
+            painted += unpack_planes(self._net.run(first=first, last=last, **given)["pictures"])
+        return painted

@@ -1,22 +1,23 @@
-"""The generator `flow`: features of key pictures moved by the stream's motion, which a network first makes fine.
+"""The generator `flow`: key pictures and their features moved by the stream's motion, which a network first makes fine.
 
-Source: Dynamics-Codec's decoder, its flow-driven generator; at nano size, and without diffusion of its own. With two
-key pictures around a frame it moves both.
+Source: Dynamics-Codec's decoder, its flow-driven generator; at nano size, and over the weight-free picture. With two
+key pictures around a frame it moves both. Diffusion may go on from what it paints, see `tgvc.synthesis.latent`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from tgvc.models.flow import FlowNetworks
 from tgvc.overlap import StageClock
-from tgvc.synthesis.densify import frame_fields
-from tgvc.synthesis.flow import CELL, measure_key_flow
+from tgvc.synthesis.conditions import Condition, group_conditions
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.paths import sent_paths
-from tgvc.synthesis.rough import Rough, describe_motion
-from tgvc.types import Motion, OnProgress, Picture, picture_planes, picture_size
+from tgvc.synthesis.rough import describe_motion
+from tgvc.synthesis.stretches import Repaint
+from tgvc.types import FloatArray, Motion, OnProgress, Picture, picture_size
 
 NAME = "flow"
 
@@ -46,34 +47,31 @@ class DrivenGroups:
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[Picture]:
         """See `tgvc.synthesis.group.GroupGenerator.render_group`."""
-        yield group.keys[0]
-        before = self._nets.know(group.keys[0])
-        for index, (motion, length) in enumerate(group.motions):
-            first, *last = group.keys[index : index + 2]
-            after = self._nets.know(last[0]) if last else before
-            if length > 2 or not last:
-                with clock.measure("conditions"):
-                    rough = rough_motion(first, last[0] if last else None, motion, length)
-                with clock.measure("render"):
-                    frames = self._nets.paint(before, after, *rough)
-                yield from frames
-            yield from last
-            before = after
+        conditions, repaint = group_conditions(group.keys, group.motions, group.fine), self.repaint_of(group)
+        yield next(conditions).picture
+        for motion, length in group.motions:
+            with clock.measure("conditions"):
+                frames = [next(conditions) for _ in range(length - 1)]
+            with clock.measure("render"):
+                pictures = repaint(frames, motion)
+            yield from pictures
 
+    def repaint_of(self, group: DecodedGroup) -> Repaint:
+        """See `tgvc.synthesis.stretches.Underpainter`; key pictures are left as they are."""
 
-def rough_motion(first: Picture, last: Picture | None, motion: Motion, length: int) -> Rough:
-    """What the network is told of the frames between two decoded key pictures, or after one.
+        @lru_cache(maxsize=2)
+        def know(key: int) -> FloatArray:
+            return self._nets.know(group.keys[key])
 
-    Args:
-        first: I420 uint8 (3H/2, W).
-        last: the next one, or None.
-        motion: of the segment.
-        length: frames of the segment, its keys included.
-    """
-    width, height = picture_size(first)
-    flow = None
-    if last is not None and motion.mode in ("F", "T"):
-        flow = measure_key_flow(picture_planes(first)[0], picture_planes(last)[0])
-    open_end = last is None
-    fields = frame_fields(motion, flow, length, height // CELL, width // CELL, open_end=open_end)
-    return describe_motion(fields, sent_paths(motion, fields, width, height), open_end=open_end)
+        def repaint(frames: Sequence[Condition], motion: Motion) -> list[Picture]:
+            between = [frame for frame in frames if frame.fields is not None]
+            if not between:
+                return [frame.picture for frame in frames]
+            fields = [frame.fields for frame in between if frame.fields is not None]
+            pictures = [frame.picture for frame in between]
+            paths = sent_paths(motion, fields, *picture_size(pictures[0]))
+            rough = describe_motion(fields, paths, open_end=len(between) == len(frames))
+            painted = self._nets.paint(know(between[0].before), know(between[0].after), pictures, *rough)
+            return painted + [frame.picture for frame in frames[len(between) :]]
+
+        return repaint

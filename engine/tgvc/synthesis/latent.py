@@ -29,7 +29,7 @@ from tgvc.synthesis.grain import SHARE
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.loop import Loop, Progress, Task, place_pull
 from tgvc.synthesis.pictures import AT_ONCE, PictureQueue, Settled, Shown
-from tgvc.synthesis.stretches import Needs, Stretch, prepare_stretches
+from tgvc.synthesis.stretches import Needs, Stretch, Underpainter, prepare_stretches
 from tgvc.types import OnProgress, Picture
 from tgvc_kernels.step import Pull
 
@@ -75,13 +75,20 @@ class _Lane:
 class LatentGenerator:
     """Paints groups with the networks of a bundle; holds no state between groups but memory to work in."""
 
-    def __init__(self, nets: Networks, options: LatentOptions, device: Device | None = None) -> None:
+    def __init__(
+        self,
+        nets: Networks,
+        options: LatentOptions,
+        device: Device | None = None,
+        under: Underpainter | None = None,
+    ) -> None:
         """Check that the bundle fits the conditions.
 
         Args:
             nets: on the backend of the device.
             options: how to sample.
             device: where the loop and the pictures are computed; the host by default.
+            under: paints what sampling adds to; the weight-free generator by default.
 
         Raises:
             BundleError: its latent cells are not those of the conditions.
@@ -90,7 +97,7 @@ class LatentGenerator:
         constants = nets.constants
         if constants.cell_px != CELL_PX:
             raise BundleError(f"bundle {nets.bundle.label}: cells of {constants.cell_px} px, expected {CELL_PX}")
-        self._nets, self._options, self._device = nets, options, device or HostDevice()
+        self._nets, self._options, self._device, self._under = nets, options, device or HostDevice(), under
         self._guided = options.guidance > 0 and options.steps > 1  # the first step knows nothing to compare yet
         self._schedule: Schedule = make_schedule(
             options.steps,
@@ -105,10 +112,10 @@ class LatentGenerator:
     @property
     def facts(self) -> dict[str, Any]:
         """See `tgvc.synthesis.group.GroupGenerator.facts`."""
-        backend = self._nets.backend
+        backend, under = self._nets.backend, self._under and self._under.facts
         return {
-            "generator": "latent",
-            "bundle": self._nets.bundle.label,
+            "generator": under["generator"] if under else "latent",
+            "bundle": f"{under['bundle']}, {self._nets.bundle.label}" if under else self._nets.bundle.label,
             "backend": f"{backend.name} {backend.version}",
             "providers": backend.providers,
             "steps": self._options.steps,
@@ -129,7 +136,8 @@ class LatentGenerator:
             dense=self._guided and options.dense,
             maps=self._nets.constants.maps > 0,
         )
-        stretches = run_ahead(prepare_stretches(group, self._nets, needs, clock))
+        repaint = None if self._under is None else self._under.repaint_of(group)
+        stretches = run_ahead(prepare_stretches(group, self._nets, needs, clock, repaint))
         with self._lanes.take() as lane:
             try:
                 settled = run_ahead(self._denoise(lane, group, stretches, clock, on_progress))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from tgvc.synthesis.paths import Paths, cell_centres, follow_points, sent_paths
 from tgvc.synthesis.trackmaps import segment_maps
 from tgvc.types import FloatArray, Motion, Picture, picture_size
 
+# pictures of the frames after a key picture up to the next one, from what is known of them and how they move
+Repaint: TypeAlias = Callable[[Sequence[Condition], Motion], list[Picture]]
 _GRAIN_STEP = 1 << 31  # where steps of sampling would count the noise of texture: no schedule has so many
 
 
@@ -27,7 +30,8 @@ class Stretch:
 
     ``first``: number of its first frame in the group. ``key``: number of the key picture that it ends with, or would;
     ``open_end``: there is none.
-    ``pictures``: the weight-free pictures, I420 uint8 (3H/2, W). ``base`` float32 (C, n, h, w): their latents.
+    ``pictures``: the weight-free pictures, or what was painted over them, I420 uint8 (3H/2, W). ``base`` float32
+    (C, n, h, w): their latents.
     ``hints`` float32 (4, n, h, w), or with 4 more channels of maps. ``noise`` float32 (C, n, h, w), to start sampling
     from. ``grain`` float32 (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked
     for, which begin at the key before the stretch.
@@ -64,14 +68,28 @@ class Needs:
     maps: bool = False
 
 
-def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: StageClock) -> Iterator[Stretch]:
+class Underpainter(Protocol):
+    """Paints what the latent generator adds to, in the place of the weight-free pictures."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """See `tgvc.synthesis.group.GroupGenerator.facts`."""
+
+    def repaint_of(self, group: DecodedGroup) -> Repaint:
+        """How segments of a group are painted, asked for one after the other."""
+
+
+def prepare_stretches(
+    group: DecodedGroup, nets: Networks, needs: Needs, clock: StageClock, repaint: Repaint | None = None
+) -> Iterator[Stretch]:
     """The stretches of a group in order, each made when it is asked for.
 
     Args:
         group: to be painted.
         nets: whose encoder makes the latents.
         needs: what is to be made.
-        clock: told of the stages ``conditions`` and ``encode``.
+        clock: told of the stages ``conditions``, ``encode`` and, where there is something to repaint, ``render``.
+        repaint: paints segments anew before they are encoded; None leaves the weight-free pictures.
     """
     conditions = group_conditions(group.keys, group.motions, group.fine, moved=needs.moved)
     source = NoiseSource(group.seed, group.number)
@@ -82,9 +100,12 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
     for key, (count, motion) in enumerate(zip(lengths, motions, strict=True)):
         with clock.measure("conditions"):
             frames = [next(conditions) for _ in range(count)]
-            planes = pack_planes([frame.picture for frame in frames])
+        pictures = [frame.picture for frame in frames]
+        if repaint is not None and motion is not None:
+            with clock.measure("render"):
+                pictures = repaint(frames, motion)
         with clock.measure("encode"):
-            base = np.ascontiguousarray(nets.encode(planes).transpose(1, 0, 2, 3))
+            base = np.ascontiguousarray(nets.encode(pack_planes(pictures)).transpose(1, 0, 2, 3))
         with clock.measure("conditions"):
             size = base.shape[0], *base.shape[2:]
             drawn = range(first, first + count) if needs.move_noise else [0] * count
@@ -102,7 +123,7 @@ def prepare_stretches(group: DecodedGroup, nets: Networks, needs: Needs, clock: 
             with clock.measure("conditions"):
                 maps = segment_maps(motion, fields, count, (width, height), nets.constants.cell_px)
             hints = np.concatenate([hints, maps])
-        pictures, open_end = [frame.picture for frame in frames], key == len(group.keys)
+        open_end = key == len(group.keys)
         yield Stretch(first, key, pictures, base, hints, noise, fine, paths, open_end)
         first, before, fine_before = first + count, noise[:, -1], grain[:, -1]
 
