@@ -159,8 +159,8 @@ class Device(Protocol):
     def upload_plan(self, plan: GuidancePlan, stream: Stream) -> Any:
         """A plan as `StepCall.pull` takes it."""
 
-    def normal_noise(self, counter: NoiseCounter, shape: Sequence[int], stream: Stream) -> Array:
-        """Normal numbers float32 (C, T, h, w) of a counter's draw; its frames are an array of the device."""
+    def normal_noise(self, counter: NoiseCounter, out: Array, stream: Stream) -> None:
+        """Make normal numbers of a counter's draw, float32 (C, T, h, w); its frames are an array of the device."""
 
     def pack_planes(self, pictures: Array, out: Array, stream: Stream) -> None:
         """Planes (N, 6, H/2, W/2) of I420 uint8 (N, 3H/2, W)."""

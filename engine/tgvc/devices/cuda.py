@@ -243,12 +243,11 @@ class CudaDevice:
         with self.on(stream):
             return upload_plan(plan, stream=stream.handle)
 
-    def normal_noise(self, counter: NoiseCounter, shape: Sequence[int], stream: Stream) -> Array:
+    def normal_noise(self, counter: NoiseCounter, out: Array, stream: Stream) -> None:
         """See `tgvc.devices.base.Device.normal_noise`."""
-        channels, _, height, width = shape
-        c = counter
+        c, (channels, _, height, width) = counter, out.shape
         with self.on(stream):
-            return normal_noise(c.seed, c.group, c.frames, c.draw, channels, height, width, stream=stream.handle)
+            normal_noise(c.seed, c.group, c.frames, c.draw, channels, height, width, stream=stream.handle, out=out)
 
     def pack_planes(self, pictures: Array, out: Array, stream: Stream) -> None:
         """See `tgvc.devices.base.Device.pack_planes`."""

@@ -130,10 +130,10 @@ class HostDevice:
         """See `tgvc.devices.base.Device.upload_plan`."""
         return plan
 
-    def normal_noise(self, counter: NoiseCounter, shape: Sequence[int], stream: Stream) -> Array:
+    def normal_noise(self, counter: NoiseCounter, out: Array, stream: Stream) -> None:
         """See `tgvc.devices.base.Device.normal_noise`."""
-        channels, _, height, width = shape
-        return ops.normal_noise(counter.seed, counter.group, counter.frames, counter.draw, channels, height, width)
+        c, (channels, _, height, width) = counter, out.shape
+        out[...] = ops.normal_noise(c.seed, c.group, c.frames, c.draw, channels, height, width)
 
     def pack_planes(self, pictures: Array, out: Array, stream: Stream) -> None:
         """See `tgvc.devices.base.Device.pack_planes`."""

@@ -49,8 +49,9 @@ class Board:
         return [p for s in self._stretches for n, p in enumerate(s.pictures, s.first) if n in frames]
 
     def grain(self, frames: Sequence[int]) -> FloatArray:
-        """Noise (n, 4, H/2, W/2) for texture."""
-        return np.stack([g for s in self._stretches for n, g in enumerate(s.grain, s.first) if n in frames])
+        """Noise (n, 4, H/2, W/2) for texture, carried with the motion."""
+        carried = ((s.first, s.grain) for s in self._stretches if s.grain is not None)
+        return np.stack([g for first, grain in carried for n, g in enumerate(grain, first) if n in frames])
 
     def conditions(self, frames: Sequence[int]) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Base (C, T, h, w), hints (4, T, h, w), keys before and after (2C, T, h, w)."""
@@ -65,8 +66,8 @@ class Board:
         return base, hints, np.stack(pairs, axis=1)
 
     def noise(self, frames: Sequence[int]) -> FloatArray:
-        """Noise (C, T, h, w) to start from."""
-        return self._cut([s.noise for s in self._stretches], frames)
+        """Noise (C, T, h, w) to start from, carried with the motion."""
+        return self._cut([s.noise for s in self._stretches if s.noise is not None], frames)
 
     def final(self, window: Window) -> dict[int, Array]:
         """Final latents (C, h, w) of the frames that a window is given, by slot."""

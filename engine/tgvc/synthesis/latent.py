@@ -16,6 +16,7 @@ from tgvc.devices.host import HostDevice
 from tgvc.devices.pool import Pool
 from tgvc.devices.scratch import Scratch
 from tgvc.diffusion.guidance import Guidance
+from tgvc.diffusion.noise import NoiseSource
 from tgvc.diffusion.schedule import Schedule, make_schedule
 from tgvc.diffusion.solvers import DEFAULT, Plan, plan_steps
 from tgvc.diffusion.steps import opening_step
@@ -29,9 +30,9 @@ from tgvc.synthesis.grain import SHARE
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.loop import Loop, Progress, Task, place_pull
 from tgvc.synthesis.pictures import AT_ONCE, PictureQueue, Settled, Shown
-from tgvc.synthesis.stretches import Needs, Stretch, Underpainter, prepare_stretches
+from tgvc.synthesis.stretches import GRAIN_STEP, Needs, Stretch, Underpainter, prepare_stretches
 from tgvc.types import OnProgress, Picture
-from tgvc_kernels.step import Pull
+from tgvc_kernels.step import NoiseCounter, Pull
 
 _OVERLAP = 2  # frames of a window, at least, that the one before it has settled
 
@@ -158,21 +159,22 @@ class LatentGenerator:
         window_frames, stream = self._nets.constants.window, lane.scratch.stream
         windows = plan_windows(group.frames, window_frames, "chain", min(_OVERLAP, window_frames - 1))
         progress = Progress(on_progress, len(windows) * self._options.steps)
-        board = Board()
+        source, board = NoiseSource(group.seed, group.number), Board()
         with closing(stretches):
             for number, window in enumerate(windows):
                 while board.stop <= window.frames[-1]:
                     board.add(next(stretches))
                 began = stream.record()
-                latents = self._sample(lane, board, window, progress)[:, window.slots[0] : window.slots[-1] + 1]
+                latents = self._sample(lane, source, board, window, progress)[:, window.slots[0] : window.slots[-1] + 1]
                 done = stream.record()
                 board.settle(window.outputs, latents)
                 shown = window.outputs
-                yield Settled(shown, board.pictures(shown), latents, board.grain(shown), began, done, progress)
+                grain = board.grain(shown) if self._options.move_noise else _still(source, 1, GRAIN_STEP)
+                yield Settled(shown, board.pictures(shown), latents, grain, began, done, progress)
                 if number + 1 < len(windows):
                     board.forget(windows[number + 1].frames[0])
 
-    def _sample(self, lane: _Lane, board: Board, window: Window, progress: Progress) -> Array:
+    def _sample(self, lane: _Lane, source: NoiseSource, board: Board, window: Window, progress: Progress) -> Array:
         """Latents float32 (C, T, h, w) of a window, new ones."""
         device, scratch, stream = self._device, lane.scratch, lane.scratch.stream
         std = np.float32(self._nets.constants.residual_std)
@@ -189,7 +191,7 @@ class LatentGenerator:
                 device.apply(partial(_take_off, std=std), clean[:, slot], latents, origin[:, slot], stream=stream)
             held = scratch.bring("held", window.held), clean
         task = Task(
-            start=scratch.bring("start", np.float32(self._options.detail) * board.noise(window.frames)),
+            start=self._start(source, board, window, base.shape, scratch),
             opening=opening_step(self._schedule),
             steps=self._steps,
             given=given,
@@ -200,6 +202,19 @@ class LatentGenerator:
         latents = device.empty(base.shape, np.float32, stream)
         device.apply(partial(_put_on, std=std), latents, residual, origin, stream=stream)
         return latents
+
+    def _start(
+        self, source: NoiseSource, board: Board, window: Window, size: tuple[int, ...], scratch: Scratch
+    ) -> Array:
+        """Noise float32 (C, T, h, w) to start from: made where it is needed, unless it was carried with the motion."""
+        device, stream, detail = self._device, scratch.stream, np.float32(self._options.detail)
+        if self._options.move_noise:
+            return scratch.bring("start", detail * board.noise(window.frames))
+        start = scratch.take("start", size, np.float32)
+        counter = _still(source, len(window.frames))
+        device.normal_noise(counter._replace(frames=scratch.bring("still", counter.frames)), start, stream)
+        device.apply(partial(_scale, by=detail), start, start, stream=stream)
+        return start
 
     def _pull(self, board: Board, window: Window, origin: Array, scratch: Scratch) -> Pull | None:
         guidance = Guidance(
@@ -231,8 +246,17 @@ class LatentGenerator:
                 lane.pictures.rest()  # before what they are made of goes, where nobody waits for the pictures any more
 
 
+def _still(source: NoiseSource, frames: int, draw: int = 0) -> NoiseCounter:
+    """The counter of noise that is the same in all frames."""
+    return NoiseCounter(source.seed, source.group, np.zeros(frames, np.int64), draw)
+
+
 def _take_off(out: Array, latents: Array, base: Array, std: np.float32) -> None:
     out[...] = (latents - base) / std
+
+
+def _scale(out: Array, noise: Array, by: np.float32) -> None:
+    np.multiply(noise, by, out=out)
 
 
 def _put_on(out: Array, residual: Array, base: Array, std: np.float32) -> None:

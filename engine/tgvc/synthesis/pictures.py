@@ -12,9 +12,10 @@ from tgvc.devices.scratch import Scratch
 from tgvc.models.contract import PLANES
 from tgvc.models.queued import QueuedNet
 from tgvc.overlap import StageClock
-from tgvc.synthesis.grain import add_grain, spread_grain
+from tgvc.synthesis.grain import PHASES, add_grain, spread_grain
 from tgvc.synthesis.loop import Progress
 from tgvc.types import FloatArray, Picture
+from tgvc_kernels.step import NoiseCounter
 
 AT_ONCE = 4  # pictures decoded in one go: texture is measured over these
 
@@ -24,14 +25,15 @@ class Settled:
     """Frames that are done in latents, and what their pictures are made of.
 
     ``frames``: numbers in the group. ``pictures``: the weight-free ones, I420 uint8 (3H/2, W). ``latents`` float32
-    (C, n, h, w) of the device, whole once the stream of the loop is past ``done``. ``grain`` float32 (n, 4, H/2, W/2).
-    ``began``: where its run began. ``progress``: of the group.
+    (C, n, h, w) of the device, whole once the stream of the loop is past ``done``. ``grain``: noise that texture is
+    made of, float32 (n, 4, H/2, W/2), or of one frame where it stands still. ``began``: where its run began.
+    ``progress``: of the group.
     """
 
     frames: Sequence[int]
     pictures: Sequence[Picture]
     latents: Array
-    grain: FloatArray
+    grain: FloatArray | NoiseCounter
     began: Event
     done: Event
     progress: Progress
@@ -107,16 +109,20 @@ class PictureQueue:
         device.pack_planes(scratch.bring("given", given), planes, stream)
         found = self._net.run({"latents": latents, "planes": planes}, scratch)
         decoded = stream.record()
-        shown = self._with_texture(found["pictures"][:count], found["lack"][:count], settled.grain[part], energy)
+        grain = settled.grain if isinstance(settled.grain, NoiseCounter) else settled.grain[part]
+        shown = self._with_texture(found["pictures"][:count], found["lack"][:count], grain, energy)
         download = device.download(device.unpack_planes(shown, stream), stream)
         return Shown(settled, part.start == 0, download, (began, decoded))
 
-    def _with_texture(self, planes: Array, lack: Array, white: FloatArray, energy: FloatArray | None) -> Array:
+    def _with_texture(
+        self, planes: Array, lack: Array, grain: FloatArray | NoiseCounter, energy: FloatArray | None
+    ) -> Array:
         scratch, device = self._scratch, self._scratch.device
         if self._share == 0:
             return planes
+        white = self._white(grain, planes.shape[2:])
         if not device.remote:
-            add_grain(planes, lack, white, energy, self._share)
+            add_grain(planes, lack, np.broadcast_to(white, (len(planes), *white.shape[1:])), energy, self._share)
             return planes
         mean = None if energy is None else float(energy.mean())
 
@@ -124,5 +130,14 @@ class PictureQueue:
             out[...] = spread_grain(planes, lack, white, mean, self._share)
 
         out = scratch.take("shown", planes.shape, np.float32)
-        device.apply(spread, out, planes, lack, scratch.bring("white", white), stream=scratch.stream)
+        device.apply(spread, out, planes, lack, white, stream=scratch.stream)
         return out
+
+    def _white(self, grain: FloatArray | NoiseCounter, size: tuple[int, ...]) -> Array:
+        """Noise (n, 4, H/2, W/2); n is 1 where it is the same in all frames, and made here."""
+        scratch, device = self._scratch, self._scratch.device
+        if not isinstance(grain, NoiseCounter):
+            return scratch.bring("white", grain)
+        white = scratch.take("white", (len(PHASES), 1, *size), np.float32)
+        device.normal_noise(grain._replace(frames=scratch.bring("still", grain.frames)), white, scratch.stream)
+        return white[:, 0][None]

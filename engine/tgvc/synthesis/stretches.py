@@ -21,7 +21,7 @@ from tgvc.types import FloatArray, Motion, Picture, picture_size
 
 # pictures of the frames after a key picture up to the next one, from what is known of them and how they move
 Repaint: TypeAlias = Callable[[Sequence[Condition], Motion], list[Picture]]
-_GRAIN_STEP = 1 << 31  # where steps of sampling would count the noise of texture: no schedule has so many
+GRAIN_STEP = 1 << 31  # where steps of sampling would count the noise of texture: no schedule has so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class Stretch:
     ``open_end``: there is none.
     ``pictures``: the weight-free pictures, or what was painted over them, I420 uint8 (3H/2, W). ``base`` float32
     (C, n, h, w): their latents.
-    ``hints`` float32 (4, n, h, w), or with 4 more channels of maps. ``noise`` float32 (C, n, h, w), to start sampling
-    from. ``grain`` float32 (n, 4, H/2, W/2), noise that texture is made of. ``paths``: the trajectories that were asked
-    for, which begin at the key before the stretch.
+    ``hints`` float32 (4, n, h, w), or with 4 more channels of maps. ``paths``: the trajectories that were asked for,
+    which begin at the key before the stretch. Where noise moves with what the frames show, ``noise`` float32
+    (C, n, h, w): to start sampling from; ``grain`` float32 (n, 4, H/2, W/2): that texture is made of.
     """
 
     first: int
@@ -42,8 +42,8 @@ class Stretch:
     pictures: Sequence[Picture]
     base: FloatArray
     hints: FloatArray
-    noise: FloatArray
-    grain: FloatArray
+    noise: FloatArray | None
+    grain: FloatArray | None
     paths: Paths
     open_end: bool = False
 
@@ -58,7 +58,8 @@ class Needs:
     """What of a stretch is to be made.
 
     ``moved``: weight-free pictures of moved keys, not of faded ones; ``move_noise`` along the motion, else it is the
-    same in all frames; ``sent`` and ``dense`` trajectories; ``maps``: hints are followed by maps of the sent ones.
+    same in all frames, and made where it is needed; ``sent`` and ``dense`` trajectories; ``maps``: hints are followed
+    by maps of the sent ones.
     """
 
     moved: bool = True
@@ -96,7 +97,7 @@ def prepare_stretches(
     width, height = picture_size(group.keys[0])
     lengths = [1, *(length - 1 for _, length in group.motions)]
     motions: list[Motion | None] = [None, *(motion for motion, _ in group.motions)]
-    first, before, fine_before = 0, None, None
+    first, before = 0, None
     for key, (count, motion) in enumerate(zip(lengths, motions, strict=True)):
         with clock.measure("conditions"):
             frames = [next(conditions) for _ in range(count)]
@@ -107,25 +108,26 @@ def prepare_stretches(
         with clock.measure("encode"):
             base = np.ascontiguousarray(nets.encode(pack_planes(pictures)).transpose(1, 0, 2, 3))
         with clock.measure("conditions"):
-            size = base.shape[0], *base.shape[2:]
-            drawn = range(first, first + count) if needs.move_noise else [0] * count
-            noise = source.field(drawn, size)
             fields = [frame.fields for frame in frames if frame.fields is not None]
-            if needs.move_noise and before is not None:
-                noise = carry_noise(noise, before, fields, nets.constants.cell_px)
-            grain = source.field(drawn, (len(PHASES), height // 2, width // 2), _GRAIN_STEP)
-            if needs.move_noise and fine_before is not None:
-                grain = carry_noise(grain, fine_before, fields, 2)
+            noise = grain = None
+            if needs.move_noise:
+                drawn = range(first, first + count)
+                noise = source.field(drawn, (base.shape[0], *base.shape[2:]))
+                grain = source.field(drawn, (len(PHASES), height // 2, width // 2), GRAIN_STEP)
+                if before is not None:
+                    noise = carry_noise(noise, before[0], fields, nets.constants.cell_px)
+                    grain = carry_noise(grain, before[1], fields, 2)
+                before = noise[:, -1], grain[:, -1]
+                grain = np.ascontiguousarray(grain.swapaxes(0, 1))
             paths = _segment_paths(motion, frames, needs, (width, height), nets.constants.cell_px)
-        fine = np.ascontiguousarray(grain.swapaxes(0, 1))
         hints = np.stack([frame.hints for frame in frames], axis=1)
         if needs.maps:
             with clock.measure("conditions"):
                 maps = segment_maps(motion, fields, count, (width, height), nets.constants.cell_px)
             hints = np.concatenate([hints, maps])
         open_end = key == len(group.keys)
-        yield Stretch(first, key, pictures, base, hints, noise, fine, paths, open_end)
-        first, before, fine_before = first + count, noise[:, -1], grain[:, -1]
+        yield Stretch(first, key, pictures, base, hints, noise, grain, paths, open_end)
+        first += count
 
 
 def _segment_paths(

@@ -131,7 +131,8 @@ class SegmentSampler:
         size = segment.ends.shape[0], count, *segment.ends.shape[2:]
         begin = (segment.number + turn) * count
         numbers = scratch.bring("numbers", np.arange(begin, begin + count, dtype=np.int64))
-        counter = NoiseCounter(noise.seed, noise.group, numbers)
+        counter, start = NoiseCounter(noise.seed, noise.group, numbers), scratch.take("start", size, np.float32)
+        device.normal_noise(counter, start, stream)
         held = None
         if window.held.any() and not self._parity:
             clean = scratch.take("clean", size, np.float32)
@@ -143,7 +144,7 @@ class SegmentSampler:
         if self._parity and turn == 0 and len(segment.stages) > 1:
             made.early = device.empty((len(self._steps), size[0], 1, *size[2:]), np.float32, stream)
         return Task(
-            start=device.normal_noise(counter, size, stream),
+            start=start,
             opening=self._opening,
             steps=self._steps,
             given=given,
