@@ -43,8 +43,8 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 from torch.nn import functional  # noqa: E402
 
 from tgvc_export.nano.mover import Mover  # noqa: E402
+from tgvc_train import losses, mover_bundle, prepare, samples, scenes  # noqa: E402
 from tgvc_train import mover as stage  # noqa: E402
-from tgvc_train import mover_bundle, prepare, samples, scenes  # noqa: E402
 from tgvc_train.checkpoint import load_checkpoint  # noqa: E402
 
 
@@ -183,6 +183,17 @@ def test_samples_hold_what_the_generator_will_be_told(data: Path) -> None:
     assert np.abs(rough[inner, :2]).max() > 0.05
     assert not rough[np.unique(sample.around)].any()
     assert ((when[:, 1] == 1) == (sample.around[:, 0] != sample.around[:, 1])).all()
+
+
+def test_texture_is_told_apart_by_octaves() -> None:
+    fine = torch.ones(1, 1, 64, 64)
+    fine[..., ::2, :] *= -1  # every row against the next
+    coarse = functional.interpolate(fine[..., :16, :16], scale_factor=4.0, mode="bilinear")
+    found = [[float(e.mean()) for e in losses.band_energy(luma)] for luma in (fine, coarse, 0 * fine)]
+    assert found[0][0] > 0.9
+    assert max(found[0][1:]) < 1e-3 * found[0][0]
+    assert found[1][2] > 5 * found[1][0]  # a bilinear wave has corners
+    assert max(found[2]) < 1e-5  # a quarter of a grey level of 255, squared
 
 
 def test_training_goes_on_as_if_never_interrupted(data: Path, tmp_path: Path) -> None:

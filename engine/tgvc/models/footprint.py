@@ -31,7 +31,7 @@ _RESIDUAL_FRAME_PX = 12  # bytes per px and frame of a segment: pictures, noise,
 # Kind human: likewise, for 2.4 MB of networks
 _HUMAN_PX, _HUMAN_BYTES = 700, 2_354_000
 # Kind flow: bytes per px, four frames at once
-_FLOW_PX = 1600
+_FLOW_PX = 2100
 # Kind interpolation, at the published width: bytes per value
 _UNET_VALUES, _UNET_WIDTH, _UNET_HEADS = 1_357_810_820, 320, 5
 _UNET_CELL, _UNET_SCORES = 25, 2.5  # tensors of all cells in the finest width; of all scores of attention
