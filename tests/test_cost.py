@@ -17,6 +17,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed: pip install
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from cost_samples import meta, torch_flop  # noqa: E402
 from tgvc.errors import BackendUnavailableError, BundleError  # noqa: E402
 from tgvc.models import graph_cost  # noqa: E402
 from tgvc.models.bundle import load_bundle  # noqa: E402
@@ -31,17 +32,6 @@ from tgvc_export.graph_rules import fix_specs  # noqa: E402
 from tgvc_export.nano import autoencoder, denoiser  # noqa: E402
 
 LENGTHS = {"N": 3, "B": 2, "T": 5, "h": 6, "w": 10}
-
-
-def meta(*shape: int) -> torch.Tensor:
-    return torch.empty(shape, device="meta")
-
-
-def torch_flop(module: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> int:
-    """What torch's own counter says; on ``meta``, where it sees every product of attention."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module(**inputs)
-    return int(counter.get_total_flops())
 
 
 def nano_inputs(net: str, channels: int) -> dict[str, torch.Tensor]:
@@ -71,6 +61,9 @@ def test_a_bundle_costs_the_flop_that_torch_counts_in_its_twin(net: str) -> None
     values = sum(value.numel() for value in module.parameters())
     assert values <= found.parameters <= values + 64  # constants of the graph are among them
     assert found.weight_bytes < 2.1 * values + 512  # stored as halves, but for some constants
+    if net == "denoiser":  # what it computes of time again and again, products being nothing else in it
+        whole = measure_net(bundle.nets[net], {"B": 1, "T": 16, "h": 40, "w": 64})
+        assert whole.share("product") == pytest.approx(3.6e-6, rel=0.02)
     doubled = measure_net(bundle.nets[net], LENGTHS | {"h": 12})
     assert doubled.flop == pytest.approx(2 * found.flop, rel=1e-3)  # convolutions grow with the picture, time does not
 

@@ -12,6 +12,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[export]'")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed: pip install 'tgvc[export]'")
 
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
 from published_samples import (  # noqa: E402
     CONSTANTS,
     CONTRACT,
@@ -21,6 +23,7 @@ from published_samples import (  # noqa: E402
     random_weights,
 )
 from tgvc.backends.spec import NetRecord, bind_shapes  # noqa: E402
+from tgvc.models.graph_cost import measure_net  # noqa: E402
 from tgvc_export.check import describe_file  # noqa: E402
 from tgvc_export.dynamicrafter.unet import UNet3D, UNetConfig, UNetGraph, split_context  # noqa: E402
 from tgvc_export.graph_rules import count_nodes, fix_specs  # noqa: E402
@@ -89,6 +92,13 @@ def export_net(folder: Path, net: str = "unet", module: Any = None, **options: A
         lengths = bind_shapes(inputs, {name: tuple(value.shape) for name, value in given.items()})
         inputs, outputs = fix_specs(inputs, lengths), fix_specs(outputs, lengths)
     return describe_file(net, path, (inputs, outputs))
+
+
+def counted_flop(net: str, **lengths: int) -> int:
+    """What torch's own counter says of a network."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        small_net(net).to("meta")(**{name: value.to("meta") for name, value in example(net, **lengths).items()})
+    return int(counter.get_total_flops())
 
 
 def engine_size(record: NetRecord) -> int:
@@ -173,6 +183,7 @@ def test_what_the_network_is_told_takes_every_size_after_one_export_and_builds_f
     tolerance = 1e-5 if precision == "fp32" else 2e-3
     examples = [example(net, **sizes) for sizes in (SIZES, *others)]
     assert compare_with_torch(record, small_net(net), examples)["relative_rms"] < tolerance
+    assert measure_net(record, SIZES).flop == counted_flop(net, **SIZES) > 0
     assert engine_size(record) > 10_000
 
 
@@ -181,6 +192,7 @@ def test_the_network_takes_every_size_after_one_export_and_builds_for_gpus(tmp_p
     others = {"B": 1, "T": 5, "M": 3, "h": 8, "w": 4}, {"B": 3, "T": 2, "M": 16, "h": 6, "w": 4}
     errors = compare_with_torch(record, small_net("unet"), [example(**sizes) for sizes in (SIZES, *others)])
     assert errors["max_abs"] < 1e-4  # the tolerance of the reference tensors
+    assert measure_net(record, SIZES).flop == counted_flop("unet", **SIZES)
     assert engine_size(record) > 100_000
 
 
