@@ -1,4 +1,4 @@
-"""A bundle of kind human whose answers are known, and a clip that it codes almost without loss."""
+"""A bundle of kind human whose answers are known, a clip that it codes nearly without loss, networks of few layers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,30 @@ from tgvc.models.bundle import ModelBundle, write_manifest
 from tgvc.models.constants import HumanConstants
 from tgvc.models.contract import FRAME, KEY, PREDICTOR, contract_of
 from tgvc.types import Picture, join_planes, picture_planes
+from tgvc_export.mttf.config import MttfConfig
 from video_samples import make_clip, smooth_picture
+
+SMALL_MTTF = MttfConfig(
+    feature_size=16,
+    channels=2,
+    foreground=3,
+    levels=1,
+    predictor_width=4,
+    predictor_most=8,
+    motion_width=4,
+    motion_most=8,
+    head_width=4,
+    measured=True,
+    width=4,
+    width_most=8,
+    halvings=1,
+    paths=1,
+    blocks=1,
+    background_width=4,
+    kernel=3,
+    planes=True,
+    exact=True,
+)
 
 
 def tiny_human(folder: Path, **changes: Any) -> ModelBundle:

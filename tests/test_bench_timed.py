@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder
 from tgvc.errors import BackendError, ConfigError
 from tgvc.models.bundle import load_bundle
+from tgvc.models.constants import AnimationConstants
 from tgvc.types import Picture
 from tgvc_bench.command import bench
 from tgvc_bench.protocol.ceilings import Ceilings
@@ -265,6 +267,9 @@ def test_a_bundle_tells_its_cost_and_that_of_a_segment() -> None:
     assert f"| denoiser | {nets['denoiser']['flop'] / 1e9:,.1f} |" in text
     with pytest.raises(ConfigError, match="expected multiples of 8 px"):
         bundle_cost.choose_lengths(load_bundle("nano"), (500, 320), None, 1)
+    swaying: Any = SimpleNamespace(constants=object.__new__(AnimationConstants), label="swaying", kind="animation")
+    with pytest.raises(ConfigError, match="bundle swaying: kind animation, which no generator runs"):
+        bundle_cost.choose_lengths(swaying, (512, 320), None, 1)
 
 
 def test_bench_is_a_command_of_tgvc() -> None:

@@ -10,17 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from tgvc.backends.base import load_backend
-from tgvc.models.human import HumanNetworks
-from tgvc.types import join_planes, picture_planes
+from human_samples import SMALL_MTTF
+from tgvc.types import picture_planes
 from video_samples import psnr, smooth_picture
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[train]'")
 
-from tgvc.analysis.cells import measure_cells  # noqa: E402
 from tgvc.models.nets import pack_planes, unpack_planes  # noqa: E402
-from tgvc_export.mttf.config import BODIES, FACES, NANO, MttfConfig  # noqa: E402
-from tgvc_export.mttf.export import export_human  # noqa: E402
+from tgvc_export.mttf.config import BODIES, FACES, NANO  # noqa: E402
 from tgvc_export.mttf.generator import look_planes  # noqa: E402
 from tgvc_export.mttf.grids import enlarge_grid, look, pixel_grid, shrink  # noqa: E402
 from tgvc_export.mttf.motion import MotionNetwork  # noqa: E402
@@ -28,28 +25,6 @@ from tgvc_export.mttf.networks import FrameNetwork, KeyNetwork, MeasuredNetwork,
 from tgvc_export.mttf.predictor import Gdn, Head, Regions  # noqa: E402
 from tgvc_train import human, human_data  # noqa: E402
 from tgvc_train.checkpoint import load_checkpoint  # noqa: E402
-
-SMALL = MttfConfig(
-    feature_size=16,
-    channels=2,
-    foreground=3,
-    levels=1,
-    predictor_width=4,
-    predictor_most=8,
-    motion_width=4,
-    motion_most=8,
-    head_width=4,
-    measured=True,
-    width=4,
-    width_most=8,
-    halvings=1,
-    paths=1,
-    blocks=1,
-    background_width=4,
-    kernel=3,
-    planes=True,
-    exact=True,
-)
 
 
 @pytest.fixture(autouse=True)
@@ -335,14 +310,14 @@ def test_pairs_tell_where_the_driving_frame_lies_in_the_key_picture(data):
 
 def test_training_goes_on_where_it_was_interrupted(data, tmp_path):
     recipe = human.HumanRecipe(steps=4, batch=2, paint_from=2, thrift_over=2)
-    human.train_human(data, tmp_path / "whole", recipe, SMALL)
-    human.train_human(data, tmp_path / "parts", recipe, SMALL, stop=3)
-    human.train_human(data, tmp_path / "parts", recipe, SMALL)
+    human.train_human(data, tmp_path / "whole", recipe, SMALL_MTTF)
+    human.train_human(data, tmp_path / "parts", recipe, SMALL_MTTF, stop=3)
+    human.train_human(data, tmp_path / "parts", recipe, SMALL_MTTF)
     whole, parts = (load_checkpoint(tmp_path / name / "human.pt") for name in ("whole", "parts"))
     assert whole["step"] == parts["step"] == 4
     for name, value in whole["networks"].items():
         assert torch.equal(value, parts["networks"][name]), name
-    fresh = Mttf(SMALL).state_dict()
+    fresh = Mttf(SMALL_MTTF).state_dict()
     assert any(not torch.equal(value, fresh[name]) for name, value in whole["networks"].items())
 
 
@@ -357,47 +332,3 @@ def test_faces_that_are_measured_on_are_never_trained_with(tmp_path):
     people, others = human_data.find_people(tmp_path / "MANIFEST.tsv")
     assert [p.name for p in people] == ["a.mp4"]
     assert [p.name for p in others] == ["b.mp4"]
-
-
-# ---- the bundle
-
-
-@pytest.mark.slow
-def test_a_bundle_gives_what_torch_gives_and_builds_for_a_gpu(tmp_path):
-    mttf = Mttf(SMALL).eval()
-    with torch.no_grad():
-        for part in (mttf.motion.flows, mttf.generator.last[0], mttf.generator.background.last):
-            part.weight.normal_(0, 0.02)
-    pictures = [
-        (torch.rand(n, 6, *size) * 2 - 1, torch.rand(m, 6, *size) * 2 - 1)
-        for n, m, size in ((3, 2, (40, 56)), (2, 3, (32, 32)))
-    ]
-    bundle = export_human(mttf, tmp_path / "bundle", pictures, name="small", revision="1")
-    assert all(record.error["runtime_relative_rms"] < 1e-4 for record in bundle.nets.values())
-    nets = HumanNetworks(bundle, load_backend("onnxruntime", threads=1), 6)
-    key = smooth_picture(0, 80, 48)
-    frame = np.roll(key.reshape(-1, 80), 3, axis=1).reshape(key.shape)
-    states = nets.states(key, [key, frame], measure_cells)
-    assert np.abs(states[0]).max() < 0.1 * np.abs(states[1]).max()  # flow of a picture to itself is not quite zero
-    (painted,) = nets.paint(nets.know(key), states[0], states[1:])
-    planes = torch.from_numpy(pack_planes([key]))
-    with torch.no_grad():
-        motion = measure_cells(*(np.ascontiguousarray(picture_planes(p)[0]) for p in (key, frame)), 4)
-        features, state = MeasuredNetwork(mttf)(planes, *(torch.from_numpy(m[None]) for m in motion))
-        assert np.allclose(state.numpy(), states[1:], atol=1e-3 * float(state.abs().max()))
-        given = [torch.from_numpy(s[None]) for s in states]
-        wanted = FrameNetwork(mttf)(planes, features, *given, *KeyNetwork(mttf)(planes))
-    (same,) = unpack_planes(wanted.numpy())
-    assert np.abs(painted.astype(int) - same).max() <= 1  # weights are stored in halves
-    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed: pip install 'tgvc[tensorrt-rtx]'")
-    from tgvc_export.trt import build_engine
-
-    lengths = {"N": (1, 1, 4), "h": (4, 8, 16), "w": (4, 8, 16)}
-    for record in bundle.nets.values():
-        assert len(build_engine(record, ["SM89"], lengths)) > 10_000
-
-
-def test_planes_are_joined_as_the_codec_has_them():
-    picture = smooth_picture(0, 32, 32)
-    (back,) = unpack_planes(pack_planes([picture]))
-    assert np.array_equal(back, join_planes(*picture_planes(picture)))

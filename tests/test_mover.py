@@ -22,6 +22,8 @@ from tgvc.decoder import Decoder
 from tgvc.encoder import make_group
 from tgvc.errors import BundleError, ConfigError
 from tgvc.models.bundle import load_bundle
+from tgvc.models.contract import MOVER
+from tgvc.models.flow import AT_ONCE
 from tgvc.models.nets import Networks, pack_planes, unpack_planes
 from tgvc.overlap import StageClock
 from tgvc.planning.dynamics import DynamicsPlanner
@@ -36,12 +38,15 @@ from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.paths import Paths, sent_paths
 from tgvc.synthesis.rough import describe_motion
 from tgvc.types import FloatArray, Motion, Picture, picture_planes, picture_size, still_motion
+from tgvc_bench.protocol.ceilings import Ceilings
+from tgvc_bench.timed.bundle_cost import describe_bundle
 from video_samples import smooth_picture
 
 torch = pytest.importorskip("torch", reason="torch is not installed: pip install 'tgvc[train]'")
 
 from torch.nn import functional  # noqa: E402
 
+from cost_samples import count_networks  # noqa: E402
 from tgvc_export.nano.mover import Mover  # noqa: E402
 from tgvc_train import losses, mover_bundle, prepare, samples, scenes  # noqa: E402
 from tgvc_train import mover as stage  # noqa: E402
@@ -227,6 +232,18 @@ def test_a_bundle_says_what_it_was_trained_on_and_for_how_long(bundle: Path) -> 
     assert made.notes["held_out"] == list(prepare.HELD_OUT)
 
 
+def test_a_bundle_costs_what_torch_counts(bundle: Path) -> None:
+    made, ceilings = load_bundle(bundle), Ceilings(1e11, 1e10, "float32", "of a test")
+    for size, frames, runs in (((256, 256), None, 8), ((512, 320), 15, 4)):
+        found = describe_bundle(str(bundle), size, frames, 1, ceilings)
+        cells = {"h": size[1] // 8, "w": size[0] // 8}
+        flop = count_networks(made.constants, {MOVER: Mover()}, N=AT_ONCE, **cells)
+        assert {name: cost["flop"] for name, cost in found["networks"].items()} == flop
+        assert (found["segment"]["runs"], found["segment"]["flop"]) == ({MOVER: runs}, runs * flop[MOVER])
+    with pytest.raises(ConfigError, match=r"size=500x320: expected multiples of 8 px for bundle flow-nano"):
+        describe_bundle(str(bundle), (500, 320), None, 1, ceilings)
+
+
 def write_stream(plan: GroupPlan) -> bytes:
     target = io.BytesIO()
     header = Header(width=W, height=H, source_width=W, source_height=H, fps=Fraction(25), profile=3)
@@ -338,7 +355,8 @@ def test_the_generator_is_told_where_things_come_from() -> None:
     assert swing == pytest.approx(-6.0, abs=2.0)  # at its farthest it comes from 6 px to the left
 
 
-def test_without_an_embedded_bundle_one_has_to_be_named() -> None:
+def test_without_an_embedded_bundle_one_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tgvc.models.bundle.EMBEDDED", ("nano",))
     with pytest.raises(BundleError, match=r"bundle flow-nano: not embedded .* expected --bundle"):
         tgvc.decode_frames(io.BytesIO(b""), generator="flow")
 

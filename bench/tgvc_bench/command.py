@@ -122,7 +122,7 @@ def bench_encode(
 @bench.command("cost", epilog="\b\nExamples:\n  tgvc bench cost\n  tgvc bench cost --size 1024x576 --json")
 @click.argument("bundle", metavar="[BUNDLE]", default="nano")
 @click.option("--size", default="512x320", show_default=True, metavar="WxH", help="Of the pictures.")
-@click.option("--frames", type=click.IntRange(1), help="Seen at once; default: the bundle's window.")
+@click.option("--frames", type=click.IntRange(1), help="Of a segment; default: as the bundle is used.")
 @click.option("--points", default=600, show_default=True, type=click.IntRange(1), help="That a tracker follows.")
 @click.option("--flops", type=float, metavar="TFLOP/S", help="Ceiling of the machine; default: measured here.")
 @click.option("--bandwidth", type=float, metavar="GB/S", help="Ceiling of its memory; default: measured here.")

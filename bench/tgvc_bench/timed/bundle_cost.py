@@ -5,15 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tgvc.config import EncoderConfig
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import ModelBundle, load_bundle
-from tgvc.models.constants import Constants, InterpolationConstants, TrackerConstants
+from tgvc.models.constants import (
+    AnimationConstants,
+    Constants,
+    FlowConstants,
+    HumanConstants,
+    InterpolationConstants,
+    TrackerConstants,
+)
 from tgvc.models.contract import (
     CONTEXT,
     DECODER,
     DENOISER,
     ENCODER,
+    FRAME,
     IMAGE_TOWER,
+    KEY,
+    MOVER,
+    PREDICTOR,
     TEXT_TOWER,
     TIME,
     UNET,
@@ -21,10 +33,14 @@ from tgvc.models.contract import (
     VAE_ENCODER,
 )
 from tgvc.models.cost import Cost, join_costs
+from tgvc.models.flow import AT_ONCE
 from tgvc.models.graph_cost import measure_net
 from tgvc_bench.protocol.ceilings import Ceilings
 from tgvc_bench.protocol.report import describe_ceilings, format_seconds
 from tgvc_bench.records import shorten
+
+_GROUP = EncoderConfig().group  # frames of a group of kind "affine", unless the scene changes
+_BETWEEN = 32  # frames from one key picture of profile dynamics to the next, if it does not drift
 
 
 def describe_bundle(
@@ -35,7 +51,7 @@ def describe_bundle(
     Args:
         which: name or folder of a bundle.
         size: (width, height) of the pictures in px.
-        frames: seen at once; the bundle's window if None.
+        frames: of a segment; the bundle's window, or the usual number between key pictures, if None.
         points: that a tracker follows.
         ceilings: of the machine.
 
@@ -60,32 +76,42 @@ def describe_bundle(
 
 
 def choose_lengths(bundle: ModelBundle, size: tuple[int, int], frames: int | None, points: int) -> dict[str, int]:
-    """Lengths of all symbols of a bundle's tensors, one picture and one run at a time.
+    """Lengths of all symbols of a bundle's tensors, as they are in one run of each network.
 
     Raises:
         ConfigError: pictures that are no whole number of cells, or a kind of bundle whose sizes are not known here.
     """
     constants, (width, height) = bundle.constants, size
-    if not isinstance(constants, Constants | InterpolationConstants | TrackerConstants):
-        raise ConfigError(f"bundle {bundle.label}: kind {bundle.kind}, expected residual, interpolation or tracker")
-    window = frames or constants.window
+    if isinstance(constants, AnimationConstants):
+        raise ConfigError(f"bundle {bundle.label}: kind {bundle.kind}, which no generator runs; its cost is not known")
     if isinstance(constants, TrackerConstants):
         rows, columns = constants.height // constants.stride, constants.width // constants.stride
         pyramid = {
             f"{name}{n}": side >> n for n in range(constants.levels) for name, side in (("h", rows), ("w", columns))
         }
-        return {"N": 1, "T": window, "K": points, "h": rows, "w": columns, **pyramid}
+        return {"N": 1, "T": frames or constants.window, "K": points, "h": rows, "w": columns, **pyramid}
+    if isinstance(constants, HumanConstants):  # pictures are continued to whole blocks
+        block = constants.cell_px * constants.divisor
+        return {"N": 1, "T": frames or _GROUP, "h": -(-height // block), "w": -(-width // block)}
     cell = constants.cell_px * (constants.divisor if isinstance(constants, InterpolationConstants) else 1)
     if width % cell or height % cell:
         raise ConfigError(f"size={width}x{height}: expected multiples of {cell} px for bundle {bundle.label}")
-    lengths = {"N": 1, "B": 1, "T": window, "h": height // constants.cell_px, "w": width // constants.cell_px}
+    cells = {"h": height // constants.cell_px, "w": width // constants.cell_px}
+    if isinstance(constants, FlowConstants):
+        between = frames or _BETWEEN
+        return {"N": min(AT_ONCE, between), "T": between, **cells}
+    lengths = {"N": 1, "B": 1, "T": frames or constants.window, **cells}
     if isinstance(constants, InterpolationConstants):
         lengths |= {"M": constants.image_tokens, "S": constants.steps}
     return lengths
 
 
 def runs_of_segment(bundle: ModelBundle, lengths: Mapping[str, int]) -> dict[str, int] | None:
-    """How often each network runs for one window of frames with the bundle's own steps; None for a tracker."""
+    """How often each network runs for one window of frames with the bundle's own steps; None for a tracker.
+
+    A window of kind ``flow`` is the frames between two key pictures; of kind ``human`` those of one key picture, which
+    is painted too.
+    """
     constants, frames = bundle.constants, lengths["T"]
     if isinstance(constants, Constants):
         return {ENCODER: frames, DENOISER: constants.steps, DECODER: frames}
@@ -93,6 +119,10 @@ def runs_of_segment(bundle: ModelBundle, lengths: Mapping[str, int]) -> dict[str
         runs = 1 if constants.scale == 1 else 2
         once = {IMAGE_TOWER: 1, TEXT_TOWER: runs, VAE_ENCODER: 2, TIME: 1, CONTEXT: runs}
         return {**once, UNET: runs * constants.steps, VAE_DECODER: frames}
+    if isinstance(constants, HumanConstants):
+        return {PREDICTOR: 1, KEY: 1, FRAME: frames}
+    if isinstance(constants, FlowConstants):
+        return {MOVER: -(-frames // lengths["N"])}
     return None
 
 
