@@ -18,7 +18,7 @@ from tgvc.backends.spec import NetRecord
 from tgvc.cli.commands import commands
 from tgvc.errors import ConfigError
 from tgvc.memory import available_memory, device_memory
-from tgvc.models.bundle import ModelBundle, load_bundle
+from tgvc.models.bundle import EMBEDDED, ModelBundle, load_bundle
 from tgvc.models.constants import InterpolationConstants, TrackerConstants
 from tgvc.models.footprint import (
     Footprint,
@@ -276,7 +276,7 @@ def test_the_doctor_tells_what_bundles_take(tmp_path: Path, monkeypatch: pytest.
     tiny_bundle(tmp_path / "tiny")
     told = CliRunner().invoke(commands, ["doctor", "--bundle", str(tmp_path / "tiny")], standalone_mode=False).output
     lines = [line for line in told.splitlines() if "decoding 512x320 takes about" in line]
-    assert len(lines) == 2  # nano and the given one
+    assert len(lines) == len(EMBEDDED) + 1  # those of the installation and the given one
     assert any(line.startswith("memory") and "available" in line for line in told.splitlines())
 
 

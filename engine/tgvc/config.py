@@ -56,6 +56,7 @@ BACKENDS = (  # made by `tgvc.backends.base`
     "torch-compile",
 )
 HUMAN_BUNDLE = "human-nano"  # what profile human looks and paints with, unless another bundle is named
+FLOW_BUNDLE = "flow-nano"  # what the generator flow paints with, likewise
 DEFAULT_BPP = 0.005
 
 

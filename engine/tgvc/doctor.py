@@ -19,7 +19,7 @@ from tgvc import __version__
 from tgvc.backends.base import BACKENDS, load_backend
 from tgvc.backends.engines.store import EngineStore
 from tgvc.backends.libraries import find_clashes, find_versions
-from tgvc.config import HUMAN_BUNDLE, DecoderConfig
+from tgvc.config import FLOW_BUNDLE, HUMAN_BUNDLE, DecoderConfig
 from tgvc.errors import BackendError, BundleError
 from tgvc.memory import available_memory
 from tgvc.models.bundle import EMBEDDED, ModelBundle, load_bundle
@@ -270,18 +270,19 @@ def _what_runs(
         "generator latent": lost
         or networks["backends"][_PLAIN_BACKEND]["fault"]
         or networks["bundles"][_DEFAULT_BUNDLE]["fault"],
+        "generator flow": lost or networks["backends"][_PLAIN_BACKEND]["fault"] or _bundle_fault(FLOW_BUNDLE),
         "profile human, its encoding and generator": needs("libsvtav1")
         or networks["backends"][_PLAIN_BACKEND]["fault"]
-        or _human_fault(),
+        or _bundle_fault(HUMAN_BUNDLE),
         "writing .mp4 .mov .mkv": needs("libx264"),
         "writing .webm": needs("libvpx-vp9"),
     }
 
 
-def _human_fault() -> str:
-    """What keeps profile human from working without a bundle of one's own; empty if nothing does."""
+def _bundle_fault(usual: str) -> str:
+    """What keeps networks from working without a bundle of one's own; empty if nothing does."""
     try:
-        load_bundle(HUMAN_BUNDLE)
+        load_bundle(usual)
     except BundleError as fault:
         return f"{fault}; or name another with --bundle"
     return ""

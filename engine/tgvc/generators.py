@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from tgvc.config import HUMAN_BUNDLE, DecoderConfig
+from tgvc.config import FLOW_BUNDLE, HUMAN_BUNDLE, DecoderConfig
 from tgvc.synthesis.densify import Spread
 from tgvc.synthesis.grain import SHARE
 from tgvc.synthesis.group import GroupGenerator, WarpGroups
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tgvc.synthesis.stretches import Underpainter
 
 LATENT, FLOW = "latent", "flow"
-BUNDLES = {LATENT: "nano", FLOW: "flow-nano", HUMAN: HUMAN_BUNDLE}  # of each generator, unless another one is named
+BUNDLES = {LATENT: "nano", FLOW: FLOW_BUNDLE, HUMAN: HUMAN_BUNDLE}  # of each generator, unless another one is named
 OpenNetworks: TypeAlias = "tuple[ModelBundle, Backend]"
 
 
