@@ -264,7 +264,7 @@ def test_tables_say_ratios_gaps_and_ceilings() -> None:
     text = format_markdown(a_record())
     assert "| mix, micro | numba on cpu, float32 | fixed | 2 | 1 ms | 2 ms | 2 ms | 1 ms | 50.0% memory |" in text
     assert "3 x the other (A/A 1.0%)" in text
-    assert "1 s = a 500 ms + gap 500 ms (50.0%), which is too much: stages do not add up" in text
+    assert "1 s = a 500 ms (50.0%) + gap 500 ms (50.0%), which is too much: stages do not add up" in text
     assert "ceilings 2 TFLOP/s in float32 and 1 GB/s" in text
     assert [format_seconds(s) for s in (2.5, 0.0123, 4.56e-6, 7e-10, 0.0)] == [
         "2.5 s",

@@ -67,7 +67,8 @@ def bench_kernels(
 @bench.command(
     "decode",
     epilog="\b\nExamples:\n  tgvc bench decode clip.tgvc --seconds 20\n"
-    "  tgvc bench decode clip.tgvc --set generator=latent --set backend=torch --json",
+    "  tgvc bench decode clip.tgvc --set generator=latent --set backend=torch --json\n"
+    "  tgvc bench decode talk.tgvc --set bundle=human/ --against torch",
 )
 @click.argument("stream", metavar="FILE", type=_FILE)
 @_settings("tgvc.decode", "generator=latent")
@@ -75,6 +76,7 @@ def bench_kernels(
 @click.option("--starts", default=3, show_default=True, type=click.IntRange(0), help="Cold ones, in fresh processes.")
 @click.option("--checked", default=16, show_default=True, type=click.IntRange(1), help="Frames decoded slowly, first.")
 @click.option("--tolerance", type=float, metavar="LEVELS", help="Of these frames, grey levels; default: 1.")
+@click.option("--against", metavar="BACKEND", help="Run the same networks on this one too, in turn, such as torch.")
 @_measuring
 def bench_decode(
     stream: Path,
@@ -83,6 +85,7 @@ def bench_decode(
     starts: int,
     checked: int,
     tolerance: float | None,
+    against: str | None,
     threads: int,
     runs: int,
     seconds: float,
@@ -94,7 +97,7 @@ def bench_decode(
     from tgvc_bench.timed.decode import DecodeOptions
     from tgvc_bench.timed.sessions import measure_decoding
 
-    options = DecodeOptions(Budget(runs, seconds), jobs, starts, checked, tolerance)
+    options = DecodeOptions(Budget(runs, seconds), jobs, starts, checked, tolerance, against)
     record = measure_decoding(stream, {"threads": threads, **dict(settings)}, options, _say, _command())
     _deliver(record, output, as_json)
 

@@ -47,10 +47,12 @@ def stage_lines(record: Mapping[str, Any]) -> list[str]:
     for row in record["rows"]:
         if "breakdown" in row:
             parts, whole = row["breakdown"], row["breakdown"]["whole_s"]
-            shares = [f"{name} {format_seconds(spent)}" for name, spent in parts["stages"].items()]
+            part_of = [(name, spent, spent / whole if whole else 0) for name, spent in parts["stages"].items()]
+            shares = [f"{name} {format_seconds(spent)} ({share:.1%})" for name, spent, share in part_of]
             shares.append(f"gap {format_seconds(parts['gap_s'])} ({parts['gap_share']:.1%})")
             verdict = "" if parts["adds_up"] else ", which is too much: stages do not add up"
-            lines.append(f"- {_name(row)}: {format_seconds(whole)} = {' + '.join(shares)}{verdict}")
+            each = f", {format_seconds(row['seconds_per_frame'])} a frame at best" if "seconds_per_frame" in row else ""
+            lines.append(f"- {_name(row)}{each}: {format_seconds(whole)} = {' + '.join(shares)}{verdict}")
     return lines
 
 

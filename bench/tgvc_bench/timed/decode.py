@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from tgvc.generators import make_generator, open_networks
 from tgvc.models.cost import Cost
 from tgvc.overlap import run_ahead
 from tgvc.session.session import DecodeSession
+from tgvc.synthesis.human import NAME as HUMAN
 from tgvc_bench.protocol.agreement import require
 from tgvc_bench.protocol.ceilings import Ceilings
 from tgvc_bench.protocol.cold import measure_cold
 from tgvc_bench.protocol.latency import Budget, measure_runs, summarise_runs, warm_up
+from tgvc_bench.protocol.noise import compare_calls
 from tgvc_bench.protocol.schema import COLD_START, OFFLINE, SINGLE_STREAM
 from tgvc_bench.protocol.stages import Breakdown, SpanClock, break_down
 from tgvc_bench.records import shorten
@@ -38,6 +40,7 @@ class DecodeOptions:
 
     ``budget`` of each scenario. ``jobs``: streams at once. ``starts``: in fresh processes, 0 = none. ``checked``:
     frames that are compared with a slow decode. ``tolerance``: of that, grey levels; the usual one if None.
+    ``against``: a backend that runs the same networks in interleaved decodes, such as ``torch``; None = none.
     """
 
     budget: Budget
@@ -45,6 +48,7 @@ class DecodeOptions:
     starts: int = 3
     checked: int = 16
     tolerance: float | None = None
+    against: str | None = None
 
 
 def measure_decode(
@@ -60,17 +64,19 @@ def measure_decode(
 
     Raises:
         BackendError: the frames are wrong; nothing is timed.
-        ConfigError: the stream shows no frame.
+        ConfigError: the stream shows no frame, or is to be compared on another backend and needs none.
     """
+    settings = name_generator(stream, settings)
     config = DecoderConfig(**settings)
     decoder = Decoder(config)
     agreement = require(f"decoding {stream.name}", check_decoder(stream, decoder, options.checked, options.tolerance))
     facts = describe_decoder(config, decoder)
+    rival = None if options.against is None else open_rival(stream, config, options)
     frames, fps, groups = count_frames(stream, decoder)
     shared = {"name": f"decode {stream.stem}", "agreement": agreement, "frames": frames, "groups": groups, **facts}
 
-    def run() -> None:
-        for _ in decoder.frames(str(stream)):
+    def run(one: Decoder = decoder) -> None:
+        for _ in one.frames(str(stream)):
             pass
 
     warm = warm_up(run, options.budget)
@@ -82,16 +88,45 @@ def measure_decode(
         "latency": summarise_runs(seconds),
         "warm_up": warm.as_dict(),
         "breakdown": parts.as_dict(),
+        "seconds_per_frame": shorten(best / frames, 4),
         "frames_per_second": shorten(frames / best, 4),
         "x_real_time": shorten(frames / fps / best, 4),
     }
     cost = count_cost(stream, config)
     if cost is not None:
         row |= describe_cost(cost, best, ceilings)
+    if rival is not None:
+        run(rival)  # once: what it compiles and loads is not its decoding
+        compared = compare_calls(lambda: run(rival), run, options.budget)[0]
+        row["comparison"] = compared.as_dict() | {"with": describe_decoder(rival.config, rival)["backend"]}
     yield row
     yield shared | {"scenario": OFFLINE, **measure_throughput(stream, config, frames, options)}
     if options.starts:
         yield shared | {"scenario": COLD_START, **measure_starts(stream, settings, options.starts)}
+
+
+def name_generator(stream: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the generator that a stream itself asks for, where they name none."""
+    if settings.get("generator") is None:
+        with stream.open("rb") as file:
+            if any(group.kind == "affine" for group in Reader(file)):
+                return {**settings, "generator": HUMAN}
+    return dict(settings)
+
+
+def open_rival(stream: Path, config: DecoderConfig, options: DecodeOptions) -> Decoder:
+    """A decoder that runs the same networks on another backend, found right too.
+
+    Raises:
+        BackendError: the backend does not run here, or its frames are wrong.
+        ConfigError: nothing runs on a backend.
+    """
+    if config.generator in (None, "warp"):
+        raise ConfigError(f"against={options.against}: expected a generator with networks, warp has none")
+    rival = Decoder(replace(config, backend=options.against))
+    agreement = check_decoder(stream, rival, options.checked, options.tolerance)
+    require(f"decoding {stream.name} on {options.against}", agreement)
+    return rival
 
 
 def describe_decoder(config: DecoderConfig, decoder: Decoder) -> dict[str, Any]:
@@ -101,14 +136,13 @@ def describe_decoder(config: DecoderConfig, decoder: Decoder) -> dict[str, Any]:
     if networks is None:
         return facts | {"backend": "numba", "device": "cpu", "precision": "float32"}
     bundle, backend = networks
-    told = decoder.facts
     return facts | {
-        "backend": f"{told['backend']} with {', '.join(told['providers'])}",
+        "backend": f"{backend.name} {backend.version} with {', '.join(backend.providers)}",
         "device": backend.device,
         "precision": ", ".join(sorted({record.precision for record in bundle.nets.values()})),
         "bundle": bundle.label,
         "engine": {name: record.sha256[:12] for name, record in bundle.nets.items()},
-        "steps": told["steps"],
+        "steps": decoder.facts.get("steps", 0),
     }
 
 
@@ -155,7 +189,7 @@ def trace_decode(stream: Path, decoder: Decoder) -> Breakdown:
         with clock.measure("parse"):
             reader: Any = _TracedReader(Reader(file), clock)
         reading: Generator[TimedGroup] = decoder.read_groups(reader, clock)
-        if decoder.config.generator not in (None, "warp"):
+        if decoder.config.generator not in (None, "warp", HUMAN):  # as the decoder does it
             reading = run_ahead(reading)
         with closing(reading) as groups:
             for timed in groups:

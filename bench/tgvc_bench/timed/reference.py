@@ -29,7 +29,7 @@ def check_decoder(stream: Path, decoder: Decoder, count: int, tolerance: float |
         count: frames.
         tolerance: grey levels; one if None.
     """
-    backend = PLAIN_BACKEND if decoder.config.generator == "latent" else decoder.config.backend
+    backend = decoder.config.backend if decoder.config.generator in (None, "warp") else PLAIN_BACKEND
     with reference_kernels():
         slow = Decoder(replace(decoder.config, threads=1, backend=backend))
         want = decode_first(stream, slow, count)
