@@ -377,6 +377,9 @@ def test_halves_are_made_tensor_by_tensor_and_must_hold_the_values() -> None:
         fill_module(module, {"weight": torch.eye(2) * 1e6, "bias": torch.zeros(2)}, torch.float16)
     with pytest.raises(CheckpointError, match="NaN or infinite: bias"):
         fill_module(module, {"weight": torch.eye(2), "bias": torch.tensor([0.0, float("nan")])})
+    names = {"weight": "model.out.weight", "bias": "model.out.bias"}
+    with pytest.raises(CheckpointError, match=r"NaN or infinite: model\.out\.bias"):
+        fill_module(module, {"weight": torch.eye(2), "bias": torch.tensor([0.0, float("nan")])}, names=names)
 
 
 def test_constants_of_another_training_are_refused(weights: dict[str, Any], tmp_path: Path) -> None:

@@ -93,6 +93,18 @@ def test_texture_is_the_same_but_for_roundings(make_place: MakePlace, tmp_path: 
     assert not same(want, render(near_nets(tmp_path / "b", lack=1e-4), group))
 
 
+def test_noise_that_stands_still_is_made_there_and_only_carried_noise_is_copied(
+    make_place: MakePlace, tmp_path: Path
+) -> None:
+    group, windows, parts = make_group((9, 12)), 3, 2 + 2 + 2  # of at most four pictures
+    for moving, drawn in ((False, windows + parts), (True, 0)):
+        place = make_place()
+        nets = far_nets(place, tmp_path / f"moving {moving}", lack=1e-4)
+        render(nets, group, place.device, grain=0.8, move_noise=moving)
+        assert place.launched("normal_noise") == drawn
+        assert place.engine.faults == []
+
+
 def test_a_graph_is_recorded_once_and_replayed_for_every_other_step(make_place: MakePlace, tmp_path: Path) -> None:
     place = make_place()
     nets = far_nets(place, tmp_path / "b", **HALF)
