@@ -41,7 +41,7 @@ class ExportLine(CommandLine):
 @click.command(
     NAME,
     short_help="Build TensorRT engines of a bundle, with --tensorrt.",
-    epilog="\b\nExamples:\n  tgvc export nano --tensorrt\n  tgvc export interp --tensorrt --net unet --shapes B=2\n"
+    epilog="\b\nExamples:\n  tgvc export nano --tensorrt\n  tgvc export interp --tensorrt --shapes B=2\n"
     "  tgvc export nano --tensorrt --arch sm_80,sm_89 --size 640x360",
 )
 @click.argument("bundle", metavar=NAME)
