@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import logging
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -27,9 +25,9 @@ from tgvc.backends.places import HOST, full_shape
 from tgvc.backends.spec import NetRecord, TensorSpec
 from tgvc.backends.trt import backend as trt
 from tgvc.backends.trt.library import Library
-from tgvc.errors import BackendError, BackendUnavailableError, BundleError, ConfigError
-from tgvc.models.bundle import hash_file, load_bundle
-from tgvc.models.nets import Networks, pack_planes, unpack_planes
+from tgvc.errors import BackendError, BundleError
+from tgvc.models.bundle import EMBEDDED, hash_file, load_bundle
+from tgvc.models.nets import Networks, pack_planes
 from tgvc_kernels.device.driver import missing_gpu, open_driver
 from video_samples import smooth_picture
 
@@ -278,10 +276,11 @@ def test_threads_get_the_answers_to_their_own_inputs(backend: Backend, record: N
         np.testing.assert_array_equal(got["y"], each["a"] + 2 * each["b"])
 
 
-def test_the_embedded_networks_give_what_onnx_runtime_gives_on_the_cpu(backend: Backend) -> None:
+@pytest.mark.parametrize("bundle", EMBEDDED)
+def test_the_embedded_networks_give_what_onnx_runtime_gives_on_the_cpu(backend: Backend, bundle: str) -> None:
     rng, plain = np.random.default_rng(1), load_backend("onnxruntime", threads=1)
     lengths = {"N": 2, "B": 1, "T": 8, "h": 8, "w": 12}
-    for name, record in load_bundle("nano").nets.items():
+    for name, record in load_bundle(bundle).nets.items():
         given = {spec.name: rng.normal(size=full_shape(spec, lengths)).astype(spec.dtype) for spec in record.inputs}
         if name == "denoiser":
             given["t"] = np.array([700], np.float32)
@@ -342,66 +341,6 @@ def test_a_backend_says_what_computes_and_where(backend: Backend) -> None:
     assert backend.providers[0].startswith(first[backend.name])
 
 
-def test_an_unknown_backend_is_refused_by_name() -> None:
-    with pytest.raises(ConfigError, match="backend='jax': expected one of auto, onnxruntime, onnxruntime-cuda"):
-        load_backend("jax")
-
-
-def test_auto_logs_its_choice_and_what_it_passed_over(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(self: OrtBackend) -> None:
-        raise BackendUnavailableError("onnxruntime-cuda: no driver")
-
-    monkeypatch.setattr(OrtBackend, "_prepare_cuda", refuse)
-    with caplog.at_level(logging.INFO, "tgvc.backends"):
-        chosen = load_backend("auto")
-    assert chosen.name == "onnxruntime"
-    assert f"chose onnxruntime {chosen.version} (onnxruntime-cuda: no driver)" in caplog.text
-
-
-class _Fallen:
-    """A session that got another provider than it was asked for."""
-
-    def __init__(self, model: bytes, options: object, providers: list[Any]) -> None:
-        assert providers[0][0] == "CUDAExecutionProvider"
-
-    def get_providers(self) -> list[str]:
-        return ["CPUExecutionProvider"]
-
-    def disable_fallback(self) -> None:
-        pass
-
-
-def test_a_session_that_fell_back_to_the_cpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr("tgvc.backends.ort.find_gpu", lambda ordinal: None)
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
-    monkeypatch.setattr(onnxruntime, "InferenceSession", _Fallen)
-    with pytest.raises(
-        BackendUnavailableError, match=r"asked for CUDAExecutionProvider, in force CPUExecutionProvider.*pip install"
-    ):
-        load_backend("onnxruntime-cuda")
-
-
-def test_a_build_without_cuda_is_refused_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    import onnxruntime
-
-    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
-    with pytest.raises(BackendUnavailableError, match=r"built without CUDA.*pip install 'onnxruntime-gpu"):
-        load_backend("onnxruntime-cuda")
-
-
-def test_a_missing_runtime_is_refused_and_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(BackendUnavailableError, match="pip install onnxruntime"):
-        load_backend("onnxruntime")
-    with pytest.raises(BackendUnavailableError, match="backend auto: none runs here"):
-        load_backend("auto")
-
-
 def test_bound_inputs_and_outputs_give_what_plain_calls_give(record: NetRecord) -> None:
     # the path of the GPU, on the memory of the CPU
     backend = OrtBackend(threads=1)
@@ -432,30 +371,3 @@ def test_networks_of_a_bundle_take_and_give_what_the_contract_says(backend: Back
     for n in range(6):
         alone, _ = nets.decode(latents[n : n + 1], planes[n : n + 1])
         np.testing.assert_allclose(shown[n : n + 1], alone, atol=1e-6)  # pieces change the order of sums
-
-
-def test_planes_and_back_are_the_same_picture() -> None:
-    rng = np.random.default_rng(1)
-    pictures = [rng.integers(0, 256, (72, 64), np.uint8) for _ in range(3)]
-    pictures[0].flat[:256] = np.arange(256)  # every level
-    planes = pack_planes(pictures)
-    assert planes.shape == (3, 6, 24, 32)
-    assert planes.min() == -1
-    assert planes.max() == 1
-    assert all(np.array_equal(a, b) for a, b in zip(pictures, unpack_planes(planes), strict=True))
-
-
-def test_planes_hold_the_four_corners_of_blocks_then_chroma() -> None:
-    picture = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4)  # 4 x 4 luma 0..15, then U 16..19, V 20..23
-    level = pack_planes([picture])[0] * 127.5 + 127.5
-    want = [[[0, 2], [8, 10]], [[1, 3], [9, 11]], [[4, 6], [12, 14]], [[5, 7], [13, 15]]]
-    want += [[[16, 17], [18, 19]], [[20, 21], [22, 23]]]
-    np.testing.assert_allclose(level, want, atol=1e-5)  # two roundings of numbers up to 255
-
-
-def test_planes_are_rounded_to_the_nearest_level_and_cut() -> None:
-    planes = np.full((1, 6, 2, 2), -2.0, np.float32)
-    planes[0, 1], planes[0, 2], planes[0, 3] = 3.0, 100.4 / 127.5 - 1, 100.6 / 127.5 - 1
-    picture = unpack_planes(planes)[0]
-    assert picture[:4].tolist() == [[0, 255, 0, 255], [100, 101, 100, 101]] * 2
-    assert picture[4:].max() == 0

@@ -103,8 +103,6 @@ def test_key_track_codes_at_its_scale_and_shows_at_full_size(make_clip: MakeClip
 
 
 INFO = VideoInfo(width=96, height=64, source_width=96, source_height=64, fps=Fraction(25), count=200)
-
-
 TARGETS = [{"bpp": 0.05}, {"kbps": 12.0}, {"bytes": 12_000}, {}]
 
 

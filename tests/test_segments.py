@@ -16,11 +16,7 @@ from tgvc.synthesis.motion import PHASE_SCALE, read_motion
 from tgvc.types import Picture, picture_planes
 
 LENGTH = 9
-
-
 STEPS = np.arange(LENGTH, dtype=np.float64)[:, None] / (LENGTH - 1)
-
-
 PAN = STEPS * (6, 2)
 
 

@@ -1,7 +1,6 @@
-import gc
-import io
+"""Videos of every kind become I420 pictures of the working size with their times."""
+
 import os
-import threading
 from fractions import Fraction
 
 import av
@@ -9,18 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tgvc.errors import ConfigError, VideoError
+from reader_samples import read, save_images
 from tgvc.types import picture_planes
 from tgvc.video import is_constant_rate, open_video
 from tgvc.video.reader import _Clock
 from video_samples import i420_frames, make_clip, noise_picture, psnr, smooth_picture
 
 FPS = Fraction(25)
-
-
-def read(source, **arguments):
-    with open_video(source, **arguments) as video:
-        return video.info, list(video)
 
 
 def flat_frame(pixels: str, value: tuple[int, ...], width: int = 96, height: int = 64) -> av.VideoFrame:
@@ -277,13 +271,6 @@ def test_gif_with_a_palette_is_read(tmp_path):
         assert np.abs(np.array([int(p[0, 0]) for p in picture_planes(picture)]) - expected).max() <= 1
 
 
-def save_images(folder, count=12, suffix=".png", size=(96, 64)):
-    folder.mkdir(exist_ok=True)
-    for number in range(count):
-        Image.new("RGB", size, (20 * number, 20 * number, 20 * number)).save(folder / f"p{number}{suffix}")
-    return folder
-
-
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".bmp"])
 def test_a_folder_is_read_in_natural_order_at_the_rate_asked_for(tmp_path, suffix):
     folder = save_images(tmp_path / "100% done", suffix=suffix)
@@ -308,303 +295,6 @@ def test_frames_limits_the_count_and_spares_what_follows(tmp_path):
     info, pictures = read(clip, frames=4)
     assert (info.count, len(pictures)) == (4, 4)
     assert len(read(clip, frames=99)[1]) == 9
-
-
-def test_files_can_be_read_again_and_twice_at_once(tmp_path):
-    clip = make_clip(tmp_path / "a.mp4", i420_frames(5), codec="libx264")
-    for source in (clip, io.BytesIO(clip.read_bytes())):
-        with open_video(source) as video:
-            assert video.replayable
-            first, second = list(video), list(video)
-            assert len(first) == len(second) == 5
-            assert all(
-                np.array_equal(a.picture, b.picture) and a.time == b.time for a, b in zip(first, second, strict=True)
-            )
-    with open_video(clip) as video:
-        assert [a.time == b.time for a, b in zip(video, video, strict=True)] == [True] * 5
-
-
-def test_a_closed_reader_says_so(tmp_path):
-    with open_video(make_clip(tmp_path / "a.mkv", i420_frames(2))) as video:
-        pass
-    with pytest.raises(VideoError, match="closed"):
-        iter(video)
-
-
-class Pipe(io.RawIOBase):
-    """Bytes that cannot be sought and that come in small pieces, with a count of what was taken."""
-
-    def __init__(self, data: bytes) -> None:
-        self.taken = 0
-        self._data = data
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        piece = self._data[self.taken : self.taken + min(len(buffer), 5000)]
-        buffer[: len(piece)] = piece
-        self.taken += len(piece)
-        return len(piece)
-
-
-def test_containers_are_read_from_a_pipe_once(tmp_path):
-    for name, codec in (("a.mkv", "libx264"), ("a.webm", "libvpx-vp9"), ("a.ts", "libx264"), ("a.y4m", "rawvideo")):
-        clip = make_clip(tmp_path / name, i420_frames(8), codec=codec)
-        with open_video(Pipe(clip.read_bytes())) as video:
-            assert not video.replayable
-            times = [p.time for p in video]
-            assert times == [p.time for p in read(clip)[1]]
-            with pytest.raises(VideoError, match="only once"):
-                iter(video)
-
-
-def test_standard_input_is_read(tmp_path, monkeypatch):
-    clip = make_clip(tmp_path / "a.y4m", i420_frames(4), codec="rawvideo")
-    ours, theirs = os.pipe()
-    feeder = threading.Thread(target=lambda: os.fdopen(theirs, "wb").write(clip.read_bytes()))
-    feeder.start()
-    with os.fdopen(ours, "r") as stdin:
-        monkeypatch.setattr("sys.stdin", stdin)
-        _, pictures = read("-")
-    feeder.join()
-    assert len(pictures) == 4
-    np.testing.assert_array_equal(pictures[3].picture, smooth_picture(3))
-
-
-def test_frames_are_decoded_only_as_they_are_asked_for(tmp_path):
-    clip = make_clip(tmp_path / "a.mkv", [av.VideoFrame.from_ndarray(noise_picture(i), "yuv420p") for i in range(400)])
-    size = clip.stat().st_size
-    pipe = Pipe(clip.read_bytes())
-    with open_video(pipe) as video:
-        after_opening = pipe.taken
-        frames = iter(video)
-        for _ in range(100):
-            next(frames)
-        after_a_quarter = pipe.taken
-    # libav probes at most 5 MB, here about a fifth, before it gives the first frame; a buffer of 256 KiB follows.
-    assert after_opening < size / 2
-    assert after_a_quarter < size / 2
-
-
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "ffv1"), ("a.y4m", "rawvideo")])
-def test_frames_are_freed_as_they_are_passed(tmp_path, name, codec):
-    clip = make_clip(tmp_path / name, i420_frames(60), codec=codec, rotation=90 if name == "a.mp4" else 0)
-    gc.collect()
-    gc.disable()  # a frame that only the collector could free counts as held
-    try:
-        held = []
-        for _ in open_video(clip):
-            held.append(sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects()))  # noqa: PERF401
-    finally:
-        gc.enable()
-    assert len(held) == 60
-    # The first frame was asked for its side data and stays; of the others one is being converted, one scaled. libx264
-    # with frame threads hands out the last few together.
-    assert max(held[:40]) <= 5
-
-
-def test_y4m_is_read_one_frame_ahead_at_most(tmp_path):
-    pipe = Pipe(b"YUV4MPEG2 W96 H64 F25:1 C420jpeg\n" + (b"FRAME\n" + bytes(9216)) * 50)
-    frames = iter(open_video(pipe))
-    for number in range(1, 10):
-        next(frames)
-        assert pipe.taken <= number * 9300 + 5000
-
-
-def test_ctrl_c_during_a_read_comes_through(tmp_path):
-    data = make_clip(tmp_path / "a.mkv", i420_frames(30)).read_bytes()
-
-    class Interrupted(Pipe):
-        def readinto(self, buffer):
-            if self.taken > len(data) // 2:
-                raise KeyboardInterrupt
-            return super().readinto(buffer)
-
-    with pytest.raises(KeyboardInterrupt):
-        read(Interrupted(data))
-
-
-def test_a_file_object_that_fails_is_one_video_error(tmp_path):
-    data = make_clip(tmp_path / "a.mkv", i420_frames(30)).read_bytes()
-
-    class Broken(Pipe):
-        def readinto(self, buffer):
-            if self.taken > len(data) // 2:
-                raise OSError(5, "Input/output error")
-            return super().readinto(buffer)
-
-    with pytest.raises(VideoError, match=r"cannot be read \(Input/output error\)"):
-        read(Broken(data))
-
-
-def truncated(path, share):
-    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
-    return path
-
-
-@pytest.mark.parametrize(
-    ("name", "codec", "options"),
-    [
-        ("a.mp4", "libx264", {}),
-        ("a.mkv", "libx264", {}),
-        ("a.webm", "libvpx-vp9", {}),
-        ("a.avi", "mpeg4", {}),
-        ("a.y4m", "rawvideo", {}),
-    ],
-)
-def test_a_corrupt_tail_is_an_error_that_names_the_frame(tmp_path, name, codec, options, capfd):
-    frames = [av.VideoFrame.from_ndarray(noise_picture(i), "yuv420p") for i in range(40)]
-    clip = make_clip(
-        tmp_path / "whole.mp4" if name == "a.mp4" else tmp_path / name, frames, codec=codec, options=options
-    )
-    if name == "a.mp4":
-        whole, clip = clip, tmp_path / name
-        with av.open(str(whole)) as source, av.open(str(clip), "w", options={"movflags": "+faststart"}) as target:
-            stream = target.add_stream_from_template(source.streams.video[0])
-            for packet in source.demux(video=0):
-                if packet.dts is not None:
-                    packet.stream = stream
-                    target.mux(packet)
-    truncated(clip, 0.6)
-    got = []
-    with open_video(clip) as video, pytest.raises(VideoError, match=r"frame \d+.* ask for frames=\d+") as error:
-        got.extend(video)
-    number = int(str(error.value).split("frames=")[1].split()[0])
-    assert number == len(got)
-    assert 10 <= number < 35
-    assert len(read(clip, frames=number)[1]) == number
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.fixture
-def bad_inputs(tmp_path):
-    """Path of each bad input by its name."""
-    make_clip(tmp_path / "good.mp4", i420_frames(3), codec="libx264")
-    good = (tmp_path / "good.mp4").read_bytes()
-    with av.open(str(tmp_path / "sound.mkv"), "w") as container:
-        stream = container.add_stream("pcm_s16le", rate=8000)
-        sound = av.AudioFrame.from_ndarray(np.zeros((1, 3200), np.int16), "s16", "stereo")
-        sound.sample_rate = 8000
-        container.mux(stream.encode(sound))
-    contents = {
-        "empty.mp4": b"",
-        "text.mp4": b"This is no film, only words about one.\n" * 40,
-        "text.y4m": b"YUV4MPEG3 is not it\n",
-        "noise.mkv": np.random.default_rng(0).integers(0, 256, 20000, dtype=np.uint8).tobytes(),
-        "headless.mp4": good[: len(good) // 3],
-        "playlist.mp4": b"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n/dev/zero\n#EXT-X-ENDLIST\n",
-        "none.y4m": b"YUV4MPEG2 W64 H64 F25:1\n",
-        "cut.y4m": b"YUV4MPEG2 W64 H64 F25:1\nFRAME\n" + bytes(100),
-        "wide.y4m": b"YUV4MPEG2 W99999 H64 F25:1\nFRAME\n",
-        "zero.y4m": b"YUV4MPEG2 W0 H64 F25:1\nFRAME\n",
-        "sizeless.y4m": b"YUV4MPEG2 F25:1\nFRAME\n",
-        "rate.y4m": b"YUV4MPEG2 W64 H64 F25\nFRAME\n",
-        "colour.y4m": b"YUV4MPEG2 W64 H64 F25:1 C999\nFRAME\n",
-        "endless.y4m": b"YUV4MPEG2 " + b"X" * 9999,
-        "text.png": b"no picture at all",
-        "half.png": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
-    }
-    for name, data in contents.items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "readme.txt").write_text("no pictures")
-    (tmp_path / "folder.mp4").mkdir()
-    save_images(tmp_path / "mixed", 2)
-    save_images(tmp_path / "mixed", 1, size=(64, 96))
-    save_images(tmp_path / "spoilt", 2)
-    (tmp_path / "spoilt" / "p2.png").write_bytes(b"nothing")
-    names = [*contents, "sound.mkv", "folder", "folder.mp4", "mixed", "spoilt", "missing.mp4", "no/such/folder"]
-    return {name: tmp_path / name for name in names}
-
-
-def test_bad_inputs_are_one_clear_line(bad_inputs, capfd):
-    for name, path in bad_inputs.items():
-        with pytest.raises(VideoError) as error:
-            read(path)
-        message = str(error.value)
-        assert message.startswith(str(path)), name
-        assert "\n" not in message, name
-        assert "Errno" not in message, name
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize(("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.y4m", "rawvideo")])
-def test_flipped_bytes_give_pictures_or_one_video_error(tmp_path, name, codec):
-    clip = make_clip(tmp_path / name, i420_frames(2, 32, 16), codec=codec)
-    whole = clip.read_bytes()
-    random = np.random.default_rng(7)
-    outcomes = set()
-    for place in random.integers(0, len(whole), 150):
-        data = bytearray(whole)
-        data[place] ^= 1 << random.integers(8)
-        clip.write_bytes(data)
-        try:
-            outcomes.add(len(read(clip)[1]) > 0)
-        except VideoError as error:
-            assert "\n" not in str(error)  # noqa: PT017  every outcome is allowed but another error
-            outcomes.add("refused")
-    assert True in outcomes
-    assert "refused" in outcomes
-
-
-@pytest.mark.parametrize("data", [b"", b"some text that is no video" * 50, b"YUV4MPEG2 W64 H64\nFRAME\n"])
-def test_bad_pipes_are_one_clear_line(data):
-    for source in (io.BytesIO(data), Pipe(data)):
-        with pytest.raises(VideoError) as error:
-            read(source)
-        assert "\n" not in str(error.value)
-
-
-def test_text_file_objects_and_odd_sources_are_refused(tmp_path):
-    with pytest.raises(VideoError, match="binary file object"):
-        open_video(io.StringIO("YUV4MPEG2 W64 H64"))
-    for source in (None, 7, b"a.mp4"):
-        with pytest.raises(ConfigError, match="source="):
-            open_video(source)
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [{"size": (100, 100)}, {"frames": 0}, {"frames": -3}, {"fps": 0}, {"fps": float("nan")}, {"fps": -1}, {"fps": 1e9}],
-)
-def test_bad_arguments_are_refused_before_reading(tmp_path, arguments):
-    save_images(tmp_path / "a", 1)
-    with pytest.raises(ConfigError, match=next(iter(arguments))):
-        open_video(tmp_path / "a", **arguments)
-
-
-def test_only_folders_take_a_rate(tmp_path):
-    clip = make_clip(tmp_path / "a.mkv", i420_frames(1))
-    for source in (clip, io.BytesIO(clip.read_bytes())):
-        with pytest.raises(ConfigError, match="fps"):
-            open_video(source, fps=10)
-
-
-def test_tags_that_are_not_utf8_do_no_harm(tmp_path):
-    clip = tmp_path / "a.mkv"
-    with av.open(str(clip), "w") as container:
-        container.metadata["title"] = "QQQQQQQQ"
-        stream = container.add_stream("ffv1", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
-        container.mux(stream.encode(i420_frames(1)[0]))
-        container.mux(stream.encode(None))
-    data = clip.read_bytes()
-    assert b"QQQQQQQQ" in data
-    clip.write_bytes(data.replace(b"QQQQQQQQ", b"\xff\xe4\xf6\xfc\xff\xff\xff\xff"))
-    assert len(read(clip)[1]) == 1
-
-
-def test_libavs_log_settings_are_left_alone(tmp_path):
-    before = av.logging.get_level()
-    try:
-        for level in (None, av.logging.ERROR):
-            av.logging.set_level(level)
-            with pytest.raises(VideoError):
-                open_video(truncated(make_clip(tmp_path / "a.mp4", i420_frames(3), codec="libx264"), 0.3))
-            assert av.logging.get_level() == level
-    finally:
-        av.logging.set_level(before)
 
 
 def test_clips_of_the_collection_open_with_the_frames_of_their_manifest():
