@@ -23,7 +23,7 @@ from tgvc.backends.trt import backend as trt
 from tgvc.backends.trt.build import build_plan, parse_network, static_profile
 from tgvc.backends.trt.library import Library, find_library
 from tgvc.errors import BackendError, BackendUnavailableError, BundleError
-from tgvc.models.bundle import hash_file, load_bundle
+from tgvc.models.bundle import EMBEDDED, hash_file, load_bundle
 
 SPECS = ((tensor("a", "N", 4), tensor("b", "N", 4)), (tensor("y", "N", 4),))
 
@@ -317,12 +317,13 @@ def test_the_stand_in_has_nothing_that_the_real_library_has_not() -> None:
         assert hasattr(real, name)
 
 
-def test_the_real_library_builds_the_embedded_networks_for_fixed_shapes_without_a_gpu() -> None:
+@pytest.mark.parametrize("bundle", EMBEDDED)
+def test_the_real_library_builds_the_embedded_networks_for_fixed_shapes_without_a_gpu(bundle: str) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx: pip install 'tgvc[tensorrt-rtx]'")
     from tgvc.backends.places import full_shape
 
     library = find_library("tensorrt-rtx")
-    for record in load_bundle("nano").nets.values():
+    for record in load_bundle(bundle).nets.values():
         shapes = {s.name: full_shape(s, {"N": 1, "B": 1, "T": 8, "h": 8, "w": 8}) for s in record.inputs}
         built = build_plan(library, record, static_profile(shapes), targets=library.targets[1:3])
         assert len(built.plan) > record.size  # weights in float32 are among it

@@ -30,12 +30,12 @@ class MoverRecipe:
     place; ``alignment``, the error of each key picture as it is moved, before anything is painted.
     """
 
-    steps: int = 4000
+    steps: int = 3000
     batch: int = 8
     size: int = 160
     rate: float = 4e-4
     structure: float = 0.3
-    texture: float = 0.7
+    texture: float = 1.3
     alignment: float = 0.2
     seed: int = 0
 
