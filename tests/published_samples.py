@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from golden import FOLDER
+from published_sizes import PUBLISHED
 from tgvc.backends.base import load_backend
 from tgvc.backends.spec import NetRecord, bind_shapes
-from tgvc.models.constants import InterpolationConstants
 from tgvc.models.contract import interpolation_contract
 from tgvc_export.check import Case, check_files, describe_file, measure_error
 from tgvc_export.graph_rules import fix_specs
@@ -24,27 +25,8 @@ from tgvc_export.precision import Precision
 from tgvc_export.trt import CAPABILITIES, build_engine
 from tgvc_kernels.device.driver import missing_gpu
 
-CONSTANTS = InterpolationConstants(
-    latent_channels=4,
-    cell_px=2,
-    divisor=8,
-    latent_scale=0.18215,
-    window=3,
-    context=24,
-    image_tokens=5,
-    embedding=40,
-    shifts=160,
-    heads=8,
-    head_width=8,
-    schedule="linear-ztsnr",
-    train_steps=1000,
-    dynamic=True,
-    steps=50,
-    eta=1.0,
-    scale=7.5,
-    rescale=0.7,
-    fs=5,
-)
+SMALL = {"cell_px": 2, "window": 3, "context": 24, "image_tokens": 5, "embedding": 40}
+CONSTANTS = replace(PUBLISHED, **SMALL, shifts=160, heads=8, head_width=8)
 CONTRACT = interpolation_contract(CONSTANTS)
 
 

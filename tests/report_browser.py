@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from report_samples import FRAMES, grey_of
+from report_samples import FRAMES, Sample, grey_of, write_sample
+from tgvc_bench.report import write_report
 from tgvc_bench.report.browser import VARIABLE, Browser, Tab, find_chromium
 
 DESKTOP, PHONE, NARROW = (1280, 800), (390, 844), (360, 740)
@@ -35,6 +36,27 @@ def opened(browser: Browser, page: Path, size: tuple[int, int], **options: Any) 
     assert [c for c in tab.complaints if "willReadFrequently" not in c] == []
     assert {url.split(":")[0] for url in tab.requests} <= {"file", "blob", "data"}
     tab.close()
+
+
+@pytest.fixture(name="browser", scope="module")
+def open_browser() -> Iterator[Browser]:
+    with Browser() as running:
+        yield running
+
+
+@pytest.fixture(name="sample", scope="module")
+def make_sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
+    return write_sample(tmp_path_factory.mktemp("evaluation"))
+
+
+@pytest.fixture(name="page", scope="module")
+def make_page(sample: Sample) -> Path:
+    return write_report(sample.path, sample.path.with_suffix(".html"))
+
+
+@pytest.fixture(name="tab")
+def open_tab(browser: Browser, page: Path) -> Iterator[Tab]:
+    yield from opened(browser, page, DESKTOP)
 
 
 def collect(tab: Tab, selector: str, expression: str = "n.textContent") -> list[Any]:

@@ -12,50 +12,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from network_samples import tensor, tiny_constants
+from published_sizes import PUBLISHED, TRACKER
 from tgvc.backends.base import load_backend
 from tgvc.backends.spec import NetRecord, TensorSpec
 from tgvc.errors import BackendError, BundleError
 from tgvc.models.bundle import hash_file, load_bundle, write_manifest
-from tgvc.models.constants import AnyConstants, InterpolationConstants, TrackerConstants
+from tgvc.models.constants import AnyConstants
 from tgvc.models.contract import Tensors, contract_of, keeps_contract
 from tgvc.models.interpolation import InterpolationNetworks
 from tgvc.models.nets import Networks
 from tgvc.models.tracker import TrackerNetworks
-
-PUBLISHED = InterpolationConstants(
-    latent_channels=4,
-    cell_px=8,
-    divisor=8,
-    latent_scale=0.18215,
-    window=16,
-    context=1024,
-    image_tokens=16,
-    embedding=1024,
-    shifts=20160,
-    heads=390,
-    head_width=64,
-    schedule="linear-ztsnr",
-    train_steps=1000,
-    dynamic=True,
-    steps=50,
-    eta=1.0,
-    scale=7.5,
-    rescale=0.7,
-    fs=5,
-)
-TRACKER = TrackerConstants(
-    width=512,
-    height=384,
-    stride=4,
-    channels=128,
-    levels=4,
-    radius=3,
-    token=1110,
-    window=16,
-    sliding=True,
-    iterations=6,
-    threshold=0.9,
-)
 
 
 def write(folder: Path, constants: AnyConstants, **changes: Any) -> Path:

@@ -13,13 +13,13 @@ import pytest
 
 import tgvc
 from network_samples import tiny_bundle
+from published_sizes import PUBLISHED, TRACKER
 from tgvc import memory
 from tgvc.backends.spec import NetRecord
 from tgvc.cli.commands import commands
 from tgvc.errors import ConfigError
 from tgvc.memory import available_memory, device_memory
 from tgvc.models.bundle import EMBEDDED, ModelBundle, load_bundle
-from tgvc.models.constants import InterpolationConstants, TrackerConstants
 from tgvc.models.footprint import (
     Footprint,
     check_fit,
@@ -85,27 +85,6 @@ def sized_record(tmp_path: Path, name: str, values: int, *, halves: bool = False
 
 def published_bundle(tmp_path: Path, *, halves: bool) -> ModelBundle:
     """A bundle of the published sizes without a single weight in it."""
-    constants = InterpolationConstants(
-        latent_channels=4,
-        cell_px=8,
-        divisor=8,
-        latent_scale=0.18215,
-        window=16,
-        context=1024,
-        image_tokens=16,
-        embedding=1024,
-        shifts=20160,
-        heads=390,
-        head_width=64,
-        schedule="linear-ztsnr",
-        train_steps=1000,
-        dynamic=True,
-        steps=50,
-        eta=1.0,
-        scale=7.5,
-        rescale=0.7,
-        fs=5,
-    )
     values = {
         "time": 29_926_080,
         "context": 51_118_080,
@@ -124,7 +103,7 @@ def published_bundle(tmp_path: Path, *, halves: bool) -> ModelBundle:
         revision="1",
         kind="interpolation",
         licence="x",
-        constants=constants,
+        constants=PUBLISHED,
         nets=nets,
         notes={},
         files={},
@@ -192,24 +171,11 @@ def test_a_decoder_refuses_before_it_starts_unless_told_otherwise(
 def test_trackers_and_image_towers_have_estimates_too(tmp_path: Path) -> None:
     bundle = published_bundle(tmp_path, halves=False)
     assert looking_footprint(bundle).host_bytes > 680_864_256 * 4
-    constants = TrackerConstants(
-        width=512,
-        height=384,
-        stride=4,
-        channels=128,
-        levels=4,
-        radius=3,
-        token=1110,
-        window=16,
-        sliding=True,
-        iterations=6,
-        threshold=0.9,
-    )
     nets = {
         "update": sized_record(tmp_path, "update", 22_000_000),
         "features": sized_record(tmp_path, "features", 3_000_000),
     }
-    tracker = replace(bundle, kind="tracker", constants=constants, nets=nets)
+    tracker = replace(bundle, kind="tracker", constants=TRACKER, nets=nets)
     assert tracking_footprint(tracker, 65536).host_bytes > 65536 * 1110 * 4
     assert tracking_footprint(tracker, 65536).host_bytes > tracking_footprint(tracker, 4096).host_bytes
     with pytest.raises(ConfigError, match="decodes nothing"):

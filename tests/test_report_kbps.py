@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from report_browser import DESKTOP, collect, first, needs_chromium, opened, pick
+from report_browser import collect, first, needs_chromium, open_browser, open_tab, pick  # noqa: F401  # fixtures
 from report_samples import CLIPS, RATES, SYSTEMS, make_record, tell_kbps, write_sample
 from tgvc.errors import ConfigError
 from tgvc_bench.report import write_report
-from tgvc_bench.report.browser import Browser, Tab
+from tgvc_bench.report.browser import Tab
 from tgvc_bench.report.content import gather
 from tgvc_bench.report.means import mean_curves
 from tgvc_bench.report.record import check_evaluation
@@ -50,12 +49,6 @@ def page(record: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
     sample = write_sample(tmp_path_factory.mktemp("evaluation"), videos=False)
     sample.path.write_text(json.dumps(record))
     return write_report(sample.path, sample.path.with_suffix(".html"))
-
-
-@pytest.fixture
-def tab(page: Path) -> Iterator[Tab]:
-    with Browser() as browser:
-        yield from opened(browser, page, DESKTOP)
 
 
 @needs_chromium

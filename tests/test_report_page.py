@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from report_browser import DESKTOP, NARROW, PHONE, click, collect, first, needs_chromium, opened, pick, place_of
-from report_samples import CLIPS, RATES, SYSTEMS, TALL, Sample, make_record, write_sample
+from report_browser import (  # noqa: F401  # fixtures: page, sample, browser, tab
+    DESKTOP,
+    NARROW,
+    PHONE,
+    click,
+    collect,
+    first,
+    make_page,
+    make_sample,
+    needs_chromium,
+    open_browser,
+    open_tab,
+    opened,
+    pick,
+    place_of,
+)
+from report_samples import CLIPS, RATES, SYSTEMS, TALL, Sample, make_record
 from tgvc_bench.report import write_report
 from tgvc_bench.report.browser import Browser, Tab, draw_page
 from tgvc_bench.report.means import mean_curves
 
 MIDDLE = RATES[1]  # the rate that a page of four rates begins with
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    return write_sample(tmp_path_factory.mktemp("evaluation"))
-
-
-@pytest.fixture(scope="module")
-def page(sample: Sample) -> Path:
-    return write_report(sample.path, sample.path.with_suffix(".html"))
-
-
-@pytest.fixture
-def tab(browser: Browser, page: Path) -> Iterator[Tab]:
-    yield from opened(browser, page, DESKTOP)
 
 
 def drawn_points(tab: Tab, system: str) -> list[list[float]]:

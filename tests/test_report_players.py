@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from report_browser import (
+from report_browser import (  # noqa: F401  # fixtures: page, sample, browser, tab
     DESKTOP,
     PHONE,
     click,
     collect,
     first,
+    make_page,
+    make_sample,
     needs_chromium,
+    open_browser,
+    open_tab,
     opened,
     pick,
     place_of,
@@ -29,27 +32,6 @@ from tgvc_bench.report.browser import Browser, Tab
 
 MIDDLE = RATES[1]
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with Browser() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
-    return write_sample(tmp_path_factory.mktemp("evaluation"))
-
-
-@pytest.fixture(scope="module")
-def page(sample: Sample) -> Path:
-    return write_report(sample.path, sample.path.with_suffix(".html"))
-
-
-@pytest.fixture
-def tab(browser: Browser, page: Path) -> Iterator[Tab]:
-    yield from opened(browser, page, DESKTOP)
 
 
 @pytest.mark.parametrize("clip", PLAYED, ids=["h264", "vp9"])

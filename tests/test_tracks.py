@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tgvc.bitstream.anchors import anchor_bits, anchor_ranks, morton_order
-from tgvc.bitstream.motion import SegmentMotion, anchor_cells, anchor_grid, anchor_points, series_samples
+from tgvc.bitstream.anchors import anchor_bits
+from tgvc.bitstream.motion import SegmentMotion, anchor_grid, anchor_points, series_samples
 from tgvc.bitstream.rangecoder import RangeEncoder
 from tgvc.bitstream.tracks import MotionCoder, canonical, decode_motion, encode_motion
-from tgvc.bitstream.transform import TRANSFORMS, dequantise, quantise, step_code, step_px, temporal_basis
+from tgvc.bitstream.transform import TRANSFORMS, dequantise, quantise, step_px
 from tgvc.errors import BitstreamError
+from track_samples import WIDE, smooth_tracks, spread_cells
 
 GRID = (20, 12)
-WIDE = (128, 80)  # of 512x320
 
 
 def random_segment(rng: np.random.Generator, grid=GRID) -> SegmentMotion:
@@ -57,21 +57,6 @@ def random_group(seed: int, count: int, grid=GRID) -> list[SegmentMotion]:
     return [random_segment(rng, grid) for _ in range(count)]
 
 
-def smooth_tracks(count: int, n: int, seed: int) -> np.ndarray:
-    """Displacements float32 (count, n, 2) px of points that drift, speed up and sway, zero before the first sample."""
-    rng = np.random.default_rng(seed)
-    t = np.arange(1, n + 1)[None, :, None] / n
-    drift, bend, sway = (rng.normal(0, s, (count, 1, 2)) for s in (12, 6, 2))
-    phase, rate = rng.uniform(0, 6, (count, 1, 2)), rng.uniform(3, 12, (count, 1, 2))
-    path = drift * t + bend * t**2 + sway * (np.sin(phase + rate * t) - np.sin(phase))
-    return (path + rng.normal(0, 0.2, path.shape)).astype(np.float32)  # 0.2 px: what a good tracker leaves
-
-
-def spread_cells(count: int, seed: int) -> np.ndarray:
-    cells = np.random.default_rng(seed).permutation(WIDE[0] * WIDE[1])[:count]
-    return np.stack([cells % WIDE[0], cells // WIDE[0]], 1).astype(np.int32)
-
-
 def price_at(clips, rms_px: float, transform="dst") -> tuple[float, float]:
     """(bits per track and segment, rms error in px) at the coarsest step whose error is at most ``rms_px``.
 
@@ -94,9 +79,6 @@ def price_at(clips, rms_px: float, transform="dst") -> tuple[float, float]:
         ]
         bits, count = bits + 8 * len(encode_motion(group, WIDE)), count + sum(len(s.anchors) for s in group)
     return bits / count, rms
-
-
-# ---- what comes back
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6))
@@ -129,9 +111,6 @@ def test_a_hundred_cross_fades_are_not_confused_with_flow():
     data = encode_motion(group, GRID)
     assert 0 < len(data) < 12
     assert decode_motion(data, [3] * 100, GRID) == group
-
-
-# ---- what is refused
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -214,9 +193,6 @@ def test_anchors_outside_the_grid_are_refused():
     segment = SegmentMotion.of("G", 9, anchors=np.array([[20, 3]], np.int32))
     with pytest.raises(ValueError, match="within 20x12"):
         encode_motion([segment], GRID)
-
-
-# ---- what it costs
 
 
 def test_prices_add_up_to_the_bytes():
@@ -341,72 +317,3 @@ def test_real_tracks_cost_no_more_than_the_design_asks(real_tracks, count, rms_p
     bits, rms = price_at(real_tracks[count], rms_px)
     print(f"{count} tracks: {bits:.1f} bits per track and 25 frames at {rms:.2f} px")
     assert bits <= TABLE[count, rms_px]
-
-
-# ---- transforms
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("n", [1, 2, 7, 32])
-def test_bases_are_orthonormal(transform, n):
-    basis = temporal_basis(n, transform)
-    np.testing.assert_allclose(basis @ basis.T, np.eye(n), atol=2e-6)  # float32: 32 products of rounding 6e-8
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS)
-@pytest.mark.parametrize("axis", [0, 1])
-def test_error_stays_within_the_dead_zone(transform, axis):
-    tracks = np.moveaxis(smooth_tracks(40, 12, 3), 1, axis)
-    coefs = quantise(tracks, 0.7, transform, axis=axis)
-    back = dequantise(coefs, 0.7, transform, axis=axis)
-    assert coefs.shape == back.shape == tracks.shape
-    worst = 0.5 if transform == "dpcm" else 2 / 3  # of a step, per coefficient; the bases keep the sum of squares
-    assert np.mean((back - tracks) ** 2) <= (worst * 0.7) ** 2
-
-
-def test_a_finer_step_never_hurts():
-    tracks = smooth_tracks(20, 24, 4)
-    errors = [np.mean((dequantise(quantise(tracks, s), s) - tracks) ** 2) for s in (4, 2, 1, 0.5, 0.25)]
-    assert errors == sorted(errors, reverse=True)
-
-
-def test_each_transform_gathers_what_it_is_for_in_one_coefficient():
-    t = np.arange(1, 25) / 25
-    share = {
-        name: {k: float((temporal_basis(24, k)[0] @ path) ** 2 / (path @ path)) for k in ("dst", "bridge", "dct")}
-        for name, path in (("ramp", t), ("arch", np.sin(np.pi * t)))
-    }
-    assert share["ramp"]["dst"] > 0.98 > 0.8 > max(share["ramp"]["bridge"], share["ramp"]["dct"])
-    assert share["arch"]["bridge"] > 0.9999 > 0.95 > max(share["arch"]["dst"], share["arch"]["dct"])
-
-
-def test_steps_are_named_by_the_nearest_code():
-    assert [step_code(step_px(code)) for code in range(64)] == list(range(64))
-    assert (step_px(0), step_px(18), step_px(30)) == pytest.approx((0.125, 1.0, 4.0))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, 3e6])
-def test_displacements_that_cannot_be_coded_are_refused(value):
-    with pytest.raises(ValueError, match="not finite, or beyond"):
-        quantise(np.full((1, 4, 2), value, np.float32), 0.5)
-
-
-# ---- anchors
-
-
-@pytest.mark.parametrize("grid", [(1, 1), (20, 12), (7, 33)])
-def test_morton_order_visits_every_cell_once_and_quadrants_whole(grid):
-    cells, ranks = morton_order(grid)
-    assert sorted(cells.tolist()) == list(range(grid[0] * grid[1]))
-    assert (ranks[cells] == np.arange(cells.size)).all()
-    x, y = cells % grid[0], cells // grid[0]
-    quadrant = (x >= 16).astype(int) + 2 * (y >= 16)
-    assert (np.diff(quadrant) >= 0).all()
-
-
-def test_a_cell_holds_its_own_point():
-    cells = spread_cells(50, 7)
-    points = anchor_points(cells)
-    assert (anchor_cells(points, WIDE) == cells).all()
-    assert (anchor_ranks(cells, WIDE) == morton_order(WIDE)[1][cells[:, 1] * 128 + cells[:, 0]]).all()
-    assert anchor_cells(np.array([[-5, 1e4]], np.float32), WIDE).tolist() == [[0, 79]]
