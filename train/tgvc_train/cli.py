@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -20,6 +21,14 @@ _DEVICE = click.option("--device", default="cpu", show_default=True, help="cpu o
 _MINUTES = click.option("--minutes", type=float, default=1e9, help="Stop after this time; the next call goes on.")
 _STEPS = click.option("--steps", type=int, help="Steps in all, instead of the recipe's.")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _training(command: _Command) -> _Command:
+    """The options of every stage that trains."""
+    for option in (_STEPS, _MINUTES, _DEVICE, _RUN, _DATA):
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -68,11 +77,7 @@ def prepare(clips: Path, photos: Path, per_clip: int, seed: int, processes: int,
 
 
 @cli.command()
-@_DATA
-@_RUN
-@_DEVICE
-@_MINUTES
-@_STEPS
+@_training
 def autoencoder(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
     """Train encoder and decoder."""
     from tgvc_train.autoencode import AutoencoderRecipe, train_autoencoder
@@ -81,43 +86,27 @@ def autoencoder(data: Path, run: Path, device: str, minutes: float, steps: int |
 
 
 @cli.command()
-@_DATA
-@_RUN
-@_DEVICE
-@_MINUTES
-@_STEPS
+@_training
 def denoiser(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
     """Train the denoiser on the latents of the trained encoder."""
     from tgvc_train.denoise import DenoiserRecipe, train_denoiser
-    from tgvc_train.latents import encode_all, load_encoder
 
-    encoder, digest = load_encoder(run / "autoencoder.pt")
-    encode_all(data, encoder, digest, device)
+    digest = _encode_samples(data, run, device)
     train_denoiser(data, digest, run, DenoiserRecipe(**_given(steps=steps)), device, minutes)
 
 
 @cli.command()
-@_DATA
-@_RUN
-@_DEVICE
-@_MINUTES
-@_STEPS
+@_training
 def maps(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
     """Teach the trained denoiser to look at trajectory maps; it is kept apart, in the folder maps of the run."""
-    from tgvc_train.latents import encode_all, load_encoder
     from tgvc_train.maps import MapsRecipe, train_maps
 
-    encoder, digest = load_encoder(run / "autoencoder.pt")
-    encode_all(data, encoder, digest, device)
+    digest = _encode_samples(data, run, device)
     train_maps(data, digest, run, MapsRecipe(**_given(steps=steps)), device, minutes)
 
 
 @cli.command()
-@_DATA
-@_RUN
-@_DEVICE
-@_MINUTES
-@_STEPS
+@_training
 def grain(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
     """Train the decoder to tell how much fine texture its pictures lack."""
     from tgvc_train.grain import GrainRecipe, train_grain
@@ -130,11 +119,7 @@ def grain(data: Path, run: Path, device: str, minutes: float, steps: int | None)
 @click.option("--photos", type=_FILE, help="Manifest (TSV) of photographs.")
 @click.option("--scenes", default=400, show_default=True, help="Photographs used, at most.")
 @click.option("--seed", default=0, show_default=True)
-@_DATA
-@_RUN
-@_DEVICE
-@_MINUTES
-@_STEPS
+@_training
 def human(
     clips: Path | None,
     photos: Path | None,
@@ -157,11 +142,7 @@ def human(
 
 
 @cli.command()
-@_DATA
-@_RUN
-@_DEVICE
-@_MINUTES
-@_STEPS
+@_training
 def mover(data: Path, run: Path, device: str, minutes: float, steps: int | None) -> None:
     """Train the flow-driven painter of profile dynamics on samples prepared with that profile."""
     from tgvc_train.mover import MoverRecipe, train_mover
@@ -237,6 +218,15 @@ def plot(run: Path, output: Path) -> None:
     from tgvc_train.plot import plot_logs
 
     plot_logs(sorted(run.glob("*.jsonl")), output)
+
+
+def _encode_samples(data: Path, run: Path, device: str) -> str:
+    """Latents of all samples by the trained encoder, beside them; returns the digest that they are known by."""
+    from tgvc_train.latents import encode_all, load_encoder
+
+    encoder, digest = load_encoder(run / "autoencoder.pt")
+    encode_all(data, encoder, digest, device)
+    return digest
 
 
 def _given(**values: Any) -> dict[str, Any]:
