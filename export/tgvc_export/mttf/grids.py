@@ -15,8 +15,9 @@ from torch.nn import functional
 def pixel_grid(flow: Tensor, *, exact: bool) -> Tensor:
     """Grid (N, h, w, 2), (x, y), that a flow (N, 2, h, w) in px leads to."""
     height, width = flow.shape[2], flow.shape[3]
-    x = torch.arange(width, device=flow.device, dtype=flow.dtype)[None, None, :] + flow[:, 0]
-    y = torch.arange(height, device=flow.device, dtype=flow.dtype)[None, :, None] + flow[:, 1]
+    # counted in whole numbers, which every runtime can, and told as numbers of the flow
+    x = torch.arange(width, device=flow.device).to(flow.dtype)[None, None, :] + flow[:, 0]
+    y = torch.arange(height, device=flow.device).to(flow.dtype)[None, :, None] + flow[:, 1]
     if exact:
         return torch.stack([(2 * x + 1) / width - 1, (2 * y + 1) / height - 1], dim=-1)
     return torch.stack([2 * x / (width - 1) - 1, 2 * y / (height - 1) - 1], dim=-1)
@@ -47,8 +48,8 @@ def enlarge_grid(grid: Tensor, factor: int, *, exact: bool) -> Tensor:
     apart = functional.interpolate(
         (grid - still).permute(0, 3, 1, 2), scale_factor=float(factor), mode="bilinear", align_corners=False
     )
-    x = (2 * torch.arange(width * factor, device=grid.device, dtype=grid.dtype) + 1) / (width * factor) - 1
-    y = (2 * torch.arange(height * factor, device=grid.device, dtype=grid.dtype) + 1) / (height * factor) - 1
+    x = (2 * torch.arange(width * factor, device=grid.device).to(grid.dtype) + 1) / (width * factor) - 1
+    y = (2 * torch.arange(height * factor, device=grid.device).to(grid.dtype) + 1) / (height * factor) - 1
     return torch.stack([apart[:, 0] + x[None, None, :], apart[:, 1] + y[None, :, None]], dim=-1)
 
 
