@@ -368,7 +368,8 @@ class DecoderConfig:
                 chosen = "flow" if self.steps else "flow without steps"
             for name in _OF_LATENT:
                 if getattr(self, name) is not None and name not in known:
-                    _refuse(name, getattr(self, name), f"generator=latent beside it: {chosen} does not use it")
+                    wanted = "latent, flow or human" if name in _OF_PAINTERS else "latent"
+                    _refuse(name, getattr(self, name), f"generator={wanted} beside it: {chosen} does not use it")
         for name in ("spread", "ends"):
             if getattr(self, name) is not None and self.generator not in (None, "warp"):
                 _refuse(name, getattr(self, name), f"generator=warp beside it: {self.generator} does not use it")
