@@ -14,7 +14,7 @@ from tgvc.synthesis.paths import Paths
 from tgvc.types import Picture, join_planes, still_motion
 from tgvc_bench import following
 from tgvc_bench.following import follow_error, format_following, segment_paths, usual_variants
-from tgvc_bench.generators import format_generators
+from tgvc_bench.generators import Variant, format_generators
 from tgvc_bench.generators import usual_variants as decoders
 
 W, H = 192, 128
@@ -110,3 +110,13 @@ def test_tables_hold_every_variant_with_its_means() -> None:
     assert table.count("| 2.0 | 2 |") == len(decoders((2,)))
     errors = [{"clip": c, "spacing": 16, "errors_px": {"warp": e}} for c, e in (("a", 1.0), ("b", 2.0))]
     assert "| warp | 1.00 | 2.00 | 1.50 |" in format_following({"entries": errors})
+
+
+def test_scores_are_kept_until_the_networks_of_a_variant_change(tmp_path: Path) -> None:
+    painted = Variant("latent", {"generator": "latent", "bundle": str(tmp_path)})
+    codes = []
+    for text in ("{}", '{"revision": 2}'):
+        (tmp_path / "manifest.json").write_text(text)
+        codes.append((painted.code, Variant("warp", {"generator": "warp"}).code))
+    assert codes[0][0] != codes[1][0]
+    assert codes[0][1] == codes[1][1]

@@ -150,6 +150,7 @@ def table(result: Path, against: str) -> None:
 @click.option("--frames", default=64, show_default=True, type=click.IntRange(1))
 @click.option("--baselines", "folder", default=quality.BASELINES, type=click.Path(path_type=Path), show_default=True)
 @click.option("--pictures", type=click.Path(file_okay=False, path_type=Path), help="Folder for side-by-side pictures.")
+@click.option("--streams", type=click.Path(file_okay=False, path_type=Path), help="Folder that keeps what was encoded.")
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path))
 def measure_generators(
     clips: tuple[Path, ...],
@@ -158,12 +159,13 @@ def measure_generators(
     frames: int,
     folder: Path,
     pictures: Path | None,
+    streams: Path | None,
     output: Path,
 ) -> None:
     """Score the generators on the same streams of CLIPS, and the networks behind SVT-AV1."""
     variants = generators.usual_variants(steps)
     console = Console()
-    for entry in generators.run_generators(clips, rates, variants, frames, output, folder, pictures):
+    for entry in generators.run_generators(clips, rates, variants, frames, output, folder, pictures, streams):
         for name, found in entry["variants"].items():
             scores = " ".join(f"{k} {found['scores'][k]:.4g}" for k in ("ms_ssim", "gmsd", "grad_energy", "swd", "tof"))
             console.print(f"{entry['clip']} {entry['rate']:g} {name}: {scores}", markup=False, highlight=False)

@@ -6,7 +6,9 @@ so that what they owe to the codec can be told from what any decoder could have.
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,9 +25,12 @@ from tgvc.synthesis.group import DecodedGroup
 from tgvc.types import Picture, picture_size, still_motion
 from tgvc_bench import encoders
 from tgvc_bench.clips import Clip, read_clip, scale
+from tgvc_bench.evaluation.code import hash_networks, hash_ours
+from tgvc_bench.evaluation.systems import System
+from tgvc_bench.ffmpeg import ffmpeg_version
 from tgvc_bench.hull import compare
 from tgvc_bench.metrics import Reference, score
-from tgvc_bench.quality import find_baselines, hash_code
+from tgvc_bench.quality import find_baselines
 from tgvc_bench.records import read_record, shorten, write_record
 from tgvc_bench.verdict import PRINTED, SIX
 from tgvc_bench.vmaf import score_vmaf
@@ -43,6 +48,12 @@ class Variant:
     name: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     behind: str = ""
+
+    @property
+    def code(self) -> str:
+        """SHA-256 of the code and the networks that decide its scores."""
+        facts = [hash_ours(), *hash_networks(System(self.name, "", decode=self.fields).painters), ffmpeg_version()]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 def usual_variants(steps: Sequence[int]) -> list[Variant]:
@@ -66,8 +77,11 @@ def run_generators(
     output: Path,
     folder: Path,
     pictures: Path | None = None,
+    streams: Path | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Measure every clip at every rate; yields entries and writes the file after each; finished ones are kept.
+    """Measure every clip at every rate; yields entries and writes the file after each.
+
+    What the file knows of a variant is kept while code and networks are the same, unless pictures are wanted.
 
     Args:
         clips: sources.
@@ -77,20 +91,19 @@ def run_generators(
         output: JSON file.
         folder: of the baselines.
         pictures: folder for one picture per entry: source, SVT-AV1, warp and latent side by side.
+        streams: folder that keeps what was encoded, for later calls with the same encoder.
 
     Raises:
         ConfigError: a clip has no baselines.
     """
-    code = hash_code()
     record = read_record(output) or {}
-    known = {(e["clip"], e["rate"]): e for e in record.get("entries", []) if e.get("code") == code}
+    known = {(e["clip"], e["sha256"], e["rate"]): e["variants"] for e in record.get("entries", [])}
     entries: list[dict[str, Any]] = []
     for rate in rates:
         for path in clips:
-            entry = known.get((path.stem, rate)) or {
-                **measure(read_clip(path, frames), path, rate, variants, folder, pictures),
-                "code": code,
-            }
+            clip = read_clip(path, frames)
+            kept = known.get((path.stem, clip.sha256, rate), {}) if pictures is None else {}
+            entry = measure(clip, path, rate, variants, folder, kept, pictures, streams)
             entries.append(entry)
             command = f"tgvc-bench generators {' '.join(p.name for p in clips)} --frames {frames}"
             write_record(output, {"format": FORMAT, "command": command, "entries": entries})
@@ -98,18 +111,27 @@ def run_generators(
 
 
 def measure(
-    clip: Clip, path: Path, rate: float, variants: Sequence[Variant], folder: Path, drawings: Path | None = None
+    clip: Clip,
+    path: Path,
+    rate: float,
+    variants: Sequence[Variant],
+    folder: Path,
+    known: Mapping[str, Mapping[str, Any]],
+    drawings: Path | None = None,
+    streams: Path | None = None,
 ) -> dict[str, Any]:
     """One entry: all variants of a clip at a rate, scored on all frames and compared with the anchor's hull."""
     import tgvc
 
-    stream = io.BytesIO()
-    tgvc.encode(path, stream, bpp=rate, frames=len(clip.pictures), threads=1)
-    data, reference = stream.getvalue(), Reference(clip.pictures)
+    data, reference = _encode(clip, path, rate, streams), Reference(clip.pictures)
     entry: dict[str, Any] = {"clip": path.stem, "sha256": clip.sha256, "rate": rate, "bytes": len(data), "variants": {}}
     points, moment = find_baselines(folder, entry)[ANCHOR]["points"], len(clip.pictures) // 2 + 1
     shown = {"source": ("", clip.pictures[moment])}
     for variant in variants:
+        earlier = known.get(variant.name, {})
+        if earlier.get("code") == variant.code:
+            entry["variants"][variant.name] = earlier
+            continue
         if variant.behind:
             size, pictures = _conventional(clip, rate, points, variant)
         else:
@@ -120,7 +142,7 @@ def measure(
         compared = compare({"bpp": clip.bpp(size), "scores": scores}, points, [*SIX, *PRINTED])
         result["won"] = sum(bool(compared[m]["won"]) for m in SIX)
         result["bits_saved"] = {m: shorten(compared[m]["bits_saved"]) for m in SIX}
-        entry["variants"][variant.name] = result
+        entry["variants"][variant.name] = result | {"code": variant.code}
         facts = f"{clip.bpp(size):.4f} bpp, MS-SSIM {scores['ms_ssim']:.3f}, patches {scores['swd']:.3f}"
         shown[variant.name] = (facts, pictures[moment])
     if drawings is not None:
@@ -129,6 +151,21 @@ def measure(
         drawn = draw_comparison(columns, [f"{path.stem}, frame {moment}"], _MATRIX)
         drawn.save(drawings / f"{path.stem}-{rate:g}.png")
     return entry
+
+
+def _encode(clip: Clip, path: Path, rate: float, streams: Path | None) -> bytes:
+    """The stream of a clip, out of the folder of streams if this encoder has made it before."""
+    import tgvc
+
+    kept = streams and streams / f"{path.stem}-{clip.sha256[:12]}-{rate:g}-{hash_ours()[:12]}.tgvc"
+    if kept and kept.is_file():
+        return kept.read_bytes()
+    stream = io.BytesIO()
+    tgvc.encode(path, stream, bpp=rate, frames=len(clip.pictures), threads=1)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(stream.getvalue())
+    return stream.getvalue()
 
 
 def _listed(shown: tuple[str, Picture]) -> tuple[str, list[Picture]]:
