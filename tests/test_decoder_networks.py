@@ -151,7 +151,7 @@ def test_a_backend_that_does_not_run_here_is_refused_and_not_replaced(
     ],
 )
 def test_what_only_networks_have_is_refused_without_them(fields: dict[str, object]) -> None:
-    with pytest.raises(ConfigError, match="expected generator=latent(, flow or human)? beside it"):
+    with pytest.raises(ConfigError, match=r"expected generator=latent(, flow or human)? beside it"):
         DecoderConfig(**fields)  # type: ignore[arg-type]
 
 
