@@ -30,7 +30,7 @@ class MoverRecipe:
     place; ``alignment``, the error of each key picture as it is moved, before anything is painted.
     """
 
-    steps: int = 3000
+    steps: int = 1200
     batch: int = 8
     size: int = 160
     rate: float = 4e-4

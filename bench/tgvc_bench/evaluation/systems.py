@@ -36,7 +36,7 @@ _NOTES = {
     "human": "a few numbers per frame that networks paint from, as MTTF",
     "warp": "painted without networks",
     "latent": "painted by the networks of a bundle",
-    "flow": "painted by networks that move features; needs a bundle",
+    "flow": "painted over the weight-free picture by networks that move features",
 }
 _ENCODE, _DECODE = ({s.name for s in dataclasses.fields(kind)} for kind in (EncoderConfig, DecoderConfig))
 

@@ -33,7 +33,7 @@ from tgvc.models.manifest import (
 )
 
 __all__ = ["EMBEDDED", "ModelBundle", "bundle_folder", "hash_file", "load_bundle", "write_manifest"]
-EMBEDDED = ("nano",)
+EMBEDDED = ("nano", "flow-nano")
 DATA_ENDING = ".data"  # of the file beside an ONNX file that holds its weights
 
 
