@@ -28,7 +28,16 @@ from tgvc.models.bundle import load_bundle, write_manifest
 from tgvc.models.contract import TINY_DECODER, VAE_DECODER, VAE_ENCODER, contract_of, optional_contract
 from tgvc.models.footprint import decoding_footprint
 from tgvc.models.interpolation import InterpolationNetworks
-from tgvc.synthesis.fast import FAST_WAYS, NOTE, FastWay, choose_plan, gate_fault, networks_hash, open_fast_way
+from tgvc.synthesis.fast import (
+    FAST_WAYS,
+    NOTE,
+    FastWay,
+    choose_plan,
+    fast_ways,
+    gate_fault,
+    networks_hash,
+    open_fast_way,
+)
 from tgvc.synthesis.interpolation.setup import make_interpolation
 from tgvc.video.writer import VideoWriter
 from tgvc_bench import fast as bench
@@ -120,6 +129,8 @@ def test_the_residual_generator_takes_solvers_too(data: bytes, tmp_path: Path) -
         ({"fast": "steps10", "steps": 10}, "steps=10"),
         ({"fast": "steps10", "solver": "ddim"}, "solver='ddim'"),
         ({"fast": "steps3", "eta": 1.0}, "eta=1.0"),
+        ({"fast": "steps10-half", "cfg_stop": 0.5}, "cfg_stop=0.5"),
+        ({"fast": "steps10", "vae": "tiny"}, "vae='tiny'"),
         ({"cfg_start": 1.5}, "cfg_start=1.5"),
     ],
 )
@@ -166,7 +177,7 @@ def test_only_a_sound_measurement_within_the_limit_opens_the_gate(found: Any, fa
 
 
 def test_a_way_without_a_limit_has_to_be_as_near_as_the_default() -> None:
-    way = FastWay(steps=3, solver="ddim", timesteps="ays-svd", limit=None)
+    way = FAST_WAYS["steps3"]
     assert not gate_fault(way, {**way.fields, "error": 0.4, "limit": 0.41})
     assert "at most 0.39" in gate_fault(way, {**way.fields, "error": 0.4, "limit": 0.39})
     assert "without numbers" in gate_fault(way, {**way.fields, "error": 0.4})
@@ -195,11 +206,38 @@ def test_a_bundle_that_was_not_measured_is_not_run_fast(tmp_path: Path) -> None:
 def test_a_fast_way_of_the_published_generator_adds_no_noise(tmp_path: Path) -> None:
     folder = write(tmp_path / "some", CONSTANTS)
     known = {"networks": networks_hash(load_bundle(folder))}
-    bundle = note_ways(str(folder), {name: GOOD | way.fields | known for name, way in FAST_WAYS.items()})
-    for name, way in FAST_WAYS.items():
+    bundle = note_ways(str(folder), {name: GOOD | dict(way.fields) | known for name, way in FAST_WAYS.items()})
+    assert list(fast_ways(bundle)) == ["steps3", "steps10", "steps10-half"]
+    for name, way in fast_ways(bundle).items():
         if way.limit is not None:
             opened = open_fast_way(DecoderConfig(generator="latent", fast=name, bundle=str(folder)), bundle)
-            assert (opened.eta, opened.fast, opened.steps) == (0.0, None, way.steps)
+            assert (opened.eta, opened.fast, opened.steps) == (0.0, None, 10)
+            assert (opened.cfg_start, opened.cfg_stop) == ((0.25, 0.75) if name == "steps10-half" else (None, None))
+
+
+def test_guidance_in_half_of_the_steps_and_the_tiny_decoder_have_gates_of_their_own(tmp_path: Path) -> None:
+    folder = write_with_tiny(tmp_path / "tiny")
+    bundle = load_bundle(folder)
+    assert list(fast_ways(bundle)) == list(FAST_WAYS)
+    known = {"networks": networks_hash(bundle), "error": 0.2, "limit": 0.25}
+    tiny = DecoderConfig(generator="latent", fast="steps10-tiny", bundle=str(folder))
+    with pytest.raises(ConfigError, match="not measured"):
+        open_fast_way(tiny, bundle)
+    noted = note_ways(str(folder), {"steps10-tiny": dict(FAST_WAYS["steps10-tiny"].fields) | known})
+    opened = open_fast_way(tiny, noted)
+    assert (opened.vae, opened.steps, opened.fast) == ("tiny", 10, None)
+    with pytest.raises(ConfigError, match="not measured"):  # of one way nothing follows for the other
+        open_fast_way(DecoderConfig(generator="latent", fast="steps10-half", bundle=str(folder)), noted)
+
+
+def test_a_fast_way_of_other_bundles_is_refused_with_the_reason(tmp_path: Path) -> None:
+    nano, without = load_bundle("nano"), load_bundle(write(tmp_path / "some", CONSTANTS))
+    for name, bundle, reason in (
+        ("steps10-half", nano, "is of kind residual, expected interpolation"),
+        ("steps10-tiny", without, "has no network tiny_decoder"),
+    ):
+        with pytest.raises(ConfigError, match=f"fast={name}: .*{reason}"):
+            open_fast_way(DecoderConfig(generator="latent", fast=name), bundle)
 
 
 @pytest.mark.parametrize("way", ["steps3", "steps10"])
@@ -229,7 +267,7 @@ def test_the_measurement_tells_far_from_near(tmp_path: Path) -> None:
     assert errors["steps10"] < errors["1 ddim trailing"]
     assert record["ways"]["steps10"]["error"] == errors["steps10"]
     assert record["ways"]["steps3"]["limit"] == errors["default"]
-    one = FastWay(steps=1, solver="ddim", timesteps="trailing", limit=ways["steps10"].limit)
+    one = FastWay(fields={"steps": 1, "solver": "ddim", "timesteps": "trailing"}, limit=ways["steps10"].limit)
     assert "too far" in gate_fault(one, {**one.fields, "error": errors["1 ddim trailing"]})
     assert bench.format_fast(record).count("\n") == 1 + len(errors)
 

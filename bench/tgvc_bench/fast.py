@@ -23,7 +23,7 @@ from tgvc.encoder import Encoder
 from tgvc.models.bundle import ModelBundle, bundle_folder, load_bundle
 from tgvc.models.constants import RESIDUAL
 from tgvc.models.manifest import MANIFEST
-from tgvc.synthesis.fast import FAST_WAYS, NOTE, networks_hash
+from tgvc.synthesis.fast import FAST_WAYS, NOTE, fast_ways, networks_hash
 from tgvc.types import FloatArray, Picture, picture_planes
 from tgvc_bench.clips import Clip, read_clip
 from tgvc_bench.machine import describe_machine, read_versions
@@ -86,7 +86,9 @@ def measure(
     Encoder(config, threads=1).encode(clip.path, stream)
     still: dict[str, Any] = {"grain": 0.0} if bundle.kind == RESIDUAL else {"eta": 0.0}
     common = {"generator": "latent", "bundle": str(bundle.folder), "threads": 1}
-    ways: dict[str, dict[str, Any]] = {"default": {}} | {name: way.fields for name, way in FAST_WAYS.items()}
+    ways: dict[str, dict[str, Any]] = {"default": {}} | {
+        name: dict(way.fields) for name, way in fast_ways(bundle).items()
+    }
     for steps in grid:
         for spacing in SPACINGS:
             ways |= {f"{steps} {s} {spacing}": {"steps": steps, "solver": s, "timesteps": spacing} for s in SOLVERS}
@@ -126,7 +128,7 @@ def summarise(entries: Sequence[Mapping[str, Any]], bundle: ModelBundle) -> dict
     Where a way has no limit of its own it is the worst distance of the bundle's default.
     """
     summary = {}
-    for name, way in FAST_WAYS.items():
+    for name, way in fast_ways(bundle).items():
         worst, plain = (max(e["ways"][n]["error"] for e in entries) for n in (name, "default"))
         summary[name] = {
             **way.fields,

@@ -50,6 +50,11 @@ class Variant:
     behind: str = ""
 
     @property
+    def steps(self) -> int | None:
+        """Denoising steps, where they are not the bundle's own."""
+        return self.fields.get("steps")
+
+    @property
     def code(self) -> str:
         """SHA-256 of the code and the networks that decide its scores."""
         facts = [hash_ours(), *hash_networks(System(self.name, "", decode=self.fields).painters), ffmpeg_version()]
@@ -105,9 +110,14 @@ def run_generators(
             kept = known.get((path.stem, clip.sha256, rate), {}) if pictures is None else {}
             entry = measure(clip, path, rate, variants, folder, kept, pictures, streams)
             entries.append(entry)
-            command = f"tgvc-bench generators {' '.join(p.name for p in clips)} --frames {frames}"
+            command = _command(clips, rates, variants, frames)
             write_record(output, {"format": FORMAT, "command": command, "entries": entries})
             yield entry
+
+
+def _command(clips: Sequence[Path], rates: Sequence[float], variants: Sequence[Variant], frames: int) -> str:
+    words = [*(p.name for p in clips), f"--frames {frames}", *(f"--bpp {rate:g}" for rate in rates)]
+    return " ".join(["tgvc-bench generators", *words, *(f"--steps {v.steps}" for v in variants if v.steps)])
 
 
 def measure(

@@ -26,7 +26,7 @@ OF_RESIDUAL = ("detail", "grain", "paint", "guides", "noise", "base")  # options
 OF_INTERPOLATION = ("eta", "cfg", "cfg_start", "cfg_stop", "rescale", "fs", "prompt", "parity", "vae")
 VAES = ("full", "tiny")
 SOLVERS = ("ddim", "dpmpp-2m")  # made by `tgvc.diffusion.solvers`
-FAST = ("steps3", "steps10")  # presets of `tgvc.synthesis.fast`
+FAST = ("steps3", "steps10", "steps10-half", "steps10-tiny")  # presets of `tgvc.synthesis.fast`
 TIMESTEPS = ("trailing", "ays-sd", "ays-svd")
 OF_PROFILES = {  # options that only some profiles know
     "embedder": ("tgvc",),
@@ -229,7 +229,7 @@ class DecoderConfig:
     fast: str | None = option(
         None,
         "fewer or better placed steps for the latent generator, where the bundle was measured to end near many steps: "
-        "steps3, steps10; stands for --steps, --solver and --timesteps",
+        "steps3, steps10; with guidance in half of the steps or the tiny decoder; stands for the options that it sets",
         choices=FAST,
     )
     solver: str | None = option(
@@ -355,7 +355,7 @@ class DecoderConfig:
             if value is not None and value != int(value):
                 _refuse(name, value, "a whole number")
         if self.fast is not None:
-            for name in ("steps", "solver", "timesteps", "eta", "parity"):
+            for name in ("steps", "solver", "timesteps", "cfg_start", "cfg_stop", "vae", "eta", "parity"):
                 if getattr(self, name) is not None:
                     _refuse(name, getattr(self, name), f"nothing beside fast={self.fast}, which sets it")
         if self.generator == "latent" and self.steps == 0:

@@ -18,6 +18,7 @@ from tgvc.diffusion.solvers import DDIM, Plan
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import ModelBundle
 from tgvc.models.constants import INTERPOLATION, is_number
+from tgvc.models.contract import TINY_DECODER
 
 NOTE = "fast"  # where a manifest's notes keep measurements
 _SPACINGS: dict[str | None, Spacing] = {
@@ -30,27 +31,37 @@ _SPACINGS: dict[str | None, Spacing] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FastWay:
-    """A preset of ``steps``, ``solver`` and ``timesteps``, and how far from many steps it may end.
+    """A preset, and how far from many steps it may end.
 
-    ``limit``: of the distance, as a share of what many steps add to the weight-free picture; None for the distance of
-    the bundle's own number of steps, taken evenly by DDIM.
+    ``fields``: of `DecoderConfig`. ``limit``: of the distance, as a share of what many steps add to the weight-free
+    picture; None for the distance of the bundle's own number of steps, taken evenly by DDIM. ``kind``: of the bundles
+    that know these options, None = all. ``net``: a network that the bundle must have.
     """
 
-    steps: int
-    solver: str
-    timesteps: str
+    fields: Mapping[str, Any]
     limit: float | None
+    kind: str | None = None
+    net: str | None = None
 
-    @property
-    def fields(self) -> dict[str, Any]:
-        """The preset as fields of `DecoderConfig`."""
-        return {"steps": self.steps, "solver": self.solver, "timesteps": self.timesteps}
+    def misfit(self, bundle: ModelBundle) -> str:
+        """What the bundle lacks for it; empty if it is suited."""
+        if self.kind is not None and bundle.kind != self.kind:
+            return f"is of kind {bundle.kind}, expected {self.kind}"
+        return f"has no network {self.net}" if self.net is not None and self.net not in bundle.nets else ""
 
 
+_TEN = {"steps": 10, "solver": "dpmpp-2m", "timesteps": "ays-sd"}
 FAST_WAYS: Mapping[str, FastWay] = {
-    "steps3": FastWay(steps=3, solver="ddim", timesteps="ays-svd", limit=None),
-    "steps10": FastWay(steps=10, solver="dpmpp-2m", timesteps="ays-sd", limit=0.25),
+    "steps3": FastWay(fields={"steps": 3, "solver": "ddim", "timesteps": "ays-svd"}, limit=None),
+    "steps10": FastWay(fields=_TEN, limit=0.25),
+    "steps10-half": FastWay(fields=_TEN | {"cfg_start": 0.25, "cfg_stop": 0.75}, limit=0.25, kind=INTERPOLATION),
+    "steps10-tiny": FastWay(fields=_TEN | {"vae": "tiny"}, limit=0.25, kind=INTERPOLATION, net=TINY_DECODER),
 }
+
+
+def fast_ways(bundle: ModelBundle) -> dict[str, FastWay]:
+    """The presets that a bundle is suited for."""
+    return {name: way for name, way in FAST_WAYS.items() if not way.misfit(bundle)}
 
 
 def choose_plan(config: DecoderConfig) -> Plan:
@@ -72,6 +83,8 @@ def open_fast_way(config: DecoderConfig, bundle: ModelBundle) -> DecoderConfig:
     if config.fast is None:
         return config
     way, kept = FAST_WAYS[config.fast], bundle.notes.get(NOTE)
+    if misfit := way.misfit(bundle):
+        raise ConfigError(f"fast={config.fast}: bundle {bundle.label} {misfit}")
     found = kept.get(config.fast) if isinstance(kept, Mapping) else None
     fault = gate_fault(way, found)
     if not fault and isinstance(found, Mapping) and found.get("networks") != networks_hash(bundle):

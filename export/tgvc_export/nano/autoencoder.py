@@ -13,6 +13,7 @@ from torch.nn import functional
 from tgvc_export.nano.blocks import PLANES, Residual, conv, zeroed
 
 LATENTS = 8
+_LUMA = 4  # planes of it, before two of chroma
 _WIDTHS = (32, 48, 64)  # channels at 1/2, 1/4 and 1/8 of the size
 # logarithms of the energy of grain: before training, a deviation of 2 levels of 255; and the limits of what it may be
 _FAINT, _LEAST, _MOST = -8.0, -14.0, -3.0
@@ -98,7 +99,10 @@ class ScaledEncoder(nn.Module):
 
 
 class ScaledDecoder(nn.Module):
-    """A decoder of latents as `ScaledEncoder` gives them."""
+    """A decoder of latents as `ScaledEncoder` gives them, whose chroma is that of the weight-free picture.
+
+    What is guessed of chroma is farther from the source than what was there, and shows as fringes along edges.
+    """
 
     def __init__(self, decoder: Decoder, scale: Tensor) -> None:
         super().__init__()
@@ -108,5 +112,5 @@ class ScaledDecoder(nn.Module):
 
     def forward(self, latents: Tensor, planes: Tensor) -> tuple[Tensor, Tensor]:
         """See `Decoder`."""
-        planes, lack = self.decoder(latents * self.scale, planes)
-        return planes, lack
+        made, lack = self.decoder(latents * self.scale, planes)
+        return torch.cat([made[:, :_LUMA], planes[:, _LUMA:]], dim=1), lack
