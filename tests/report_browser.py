@@ -31,6 +31,8 @@ def opened(browser: Browser, page: Path, size: tuple[int, int], **options: Any) 
     tab = browser.open(page.as_uri(), size, **options)
     assert not tab.complaints
     tab.wait_for("document.documentElement.dataset.ready === 'yes'")
+    # charts are drawn when the browser tells them their width, which may be later than that
+    tab.wait_for("[...document.querySelectorAll('.plot')].every((n) => n.clientWidth === 0 || n.firstChild)")
     yield tab
     # reading pixels back is what a test does, not the page
     assert [c for c in tab.complaints if "willReadFrequently" not in c] == []
