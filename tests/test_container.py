@@ -29,8 +29,6 @@ headers = st.builds(
     ),
     matrix=st.integers(0, 255),
     profile=st.integers(0, 255),
-    generator=st.integers(0, 255),
-    bundle=st.integers(0, 2**32 - 1),
     seed=st.integers(0, 2**32 - 1),
 )
 

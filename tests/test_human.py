@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_the_first_frames_are_known_from_the_first_bytes_of_the_group(coded, bun
     known = nets.know(decoded.keys[0])
     for n in range(len(states)):
         frame = min(n * half.decimation, FRAMES - 1)
-        (painted,) = nets.paint(known, decoded.states[0][0], decoded.states[0][frame][None])
+        (painted,) = nets.paint(known, decoded.states.runs[0][0], decoded.states.runs[0][frame][None])
         assert np.array_equal(painted, expected[frame])
 
 
@@ -219,6 +220,16 @@ def test_a_bundle_of_other_states_is_refused(coded, tmp_path):
     tiny_human(tmp_path / "other", channels=2)
     with pytest.raises(ConfigError, match="states of 2 parameters: bundle bright 1 paints from 4"):
         frames_of(data, generator="human", bundle=str(tmp_path / "other"))
+
+
+def test_networks_that_have_learnt_something_else_are_refused(coded, bundle, tmp_path):
+    data, _, _ = coded
+    later = Path(shutil.copytree(bundle, tmp_path / "later")) / "manifest.json"
+    later.write_text(later.read_text().replace('"revision": "1"', '"revision": "2"'))
+    with pytest.raises(
+        ConfigError, match=r"bundle bright 2: number \d+, these states are of networks number \d+; give"
+    ):
+        frames_of(data, generator="human", bundle=str(later.parent))
 
 
 def test_a_bundle_of_another_kind_is_refused(coded):
@@ -344,7 +355,8 @@ def piped(wide: str):
     pictures, nets = bright_pictures(FRAMES), networks(wide)
     states = nets.states(pictures[0], pictures, measure_cells)
     states[:, 1:] = np.random.default_rng(0).normal(0, 1, (FRAMES, 15))  # which nothing is painted from
-    motions = [quantise_states([states[:25], states[25:]], step=n, decimation=d) for n, d in ((2, 1), (10, 3))]
+    runs, number = [states[:25], states[25:]], nets.bundle.number
+    motions = [quantise_states(runs, step=n, decimation=d, networks=number) for n, d in ((2, 1), (10, 3))]
     key = find_codec(0).encode([pictures[0], pictures[25]], 60.0, 8)
     target = io.BytesIO()
     writer = Writer(target, Header(width=96, height=64, source_width=96, source_height=64, fps=Fraction(25), profile=4))

@@ -355,12 +355,6 @@ def test_the_generator_is_told_where_things_come_from() -> None:
     assert swing == pytest.approx(-6.0, abs=2.0)  # at its farthest it comes from 6 px to the left
 
 
-def test_without_an_embedded_bundle_one_has_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tgvc.models.bundle.EMBEDDED", ("nano",))
-    with pytest.raises(BundleError, match=r"bundle flow-nano: not embedded .* expected --bundle"):
-        tgvc.decode_frames(io.BytesIO(b""), generator="flow")
-
-
 def test_options_and_bundles_that_do_not_fit_are_refused(bundle: Path) -> None:
     with pytest.raises(ConfigError, match=r"detail=1\.0: expected generator=latent beside it: flow without steps"):
         tgvc.decode_frames(io.BytesIO(b""), generator="flow", bundle=str(bundle), detail=1.0)

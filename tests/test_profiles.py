@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from human_samples import tiny_human
 from tgvc.config import OF_PROFILES, PROFILE_IDS, PROFILES, EncoderConfig
 from tgvc.errors import ConfigError
 from tgvc.planning.profiles import MAKERS, Planner, make_planner
@@ -35,11 +32,10 @@ def test_every_profile_that_may_be_asked_for_has_a_planner_and_a_number() -> Non
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_planner_is_made_for_every_profile(profile: str, tmp_path: Path) -> None:
+def test_a_planner_is_made_for_every_profile(profile: str) -> None:
     if profile == "tgvc":
         pytest.importorskip("hdbscan", reason="the extra `cluster` is not installed")
-    networks = {"bundle": str(tiny_human(tmp_path / "bright").folder)} if profile == "human" else {}
-    planner: Planner = make_planner(EncoderConfig(profile=profile, **networks), 6, 1)
+    planner: Planner = make_planner(EncoderConfig(profile=profile), 6, 1)
     assert callable(planner.plan)
 
 

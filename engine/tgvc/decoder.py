@@ -25,7 +25,7 @@ from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.grain import read_texture
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.motion import read_motion
-from tgvc.synthesis.states import read_runs
+from tgvc.synthesis.states import read_group_states
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
 from tgvc.video.reader import TimedPicture
@@ -216,7 +216,7 @@ def decode_group(group: Group, header: Header, clock: StageClock) -> DecodedGrou
     with clock.measure("motion"):
         segments = read_tracks(group, header.width, header.height)
         motions = [read_motion(segment, header.width, header.height) for segment in segments]
-        states = read_runs(group) if group.kind == "affine" else None
+        states = read_group_states(group) if group.kind == "affine" else None
     fine = key_fineness(len(group.pictures), len(keys), header.width, header.height)
     timed = [] if states is not None else list(zip(motions, group.segment_lengths, strict=True))
     texture = read_texture(group.texture, group.frames)

@@ -73,10 +73,10 @@ def check_memory(config: DecoderConfig, networks: OpenNetworks, size: tuple[int,
 
 def _open_bundle(config: DecoderConfig, generator: str) -> OpenNetworks:
     from tgvc.backends.base import AUTO, load_backend
-    from tgvc.models.bundle import load_bundle, name_bundle
+    from tgvc.models.bundle import load_bundle
     from tgvc.synthesis.interpolation.setup import check_kind
 
-    bundle = load_bundle(name_bundle(config.bundle, BUNDLES[generator]))
+    bundle = load_bundle(BUNDLES[generator] if config.bundle is None else config.bundle)
     if generator == LATENT:
         check_kind(config, bundle)
     return bundle, load_backend(config.backend or AUTO, threads=config.threads)

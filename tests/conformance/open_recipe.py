@@ -37,7 +37,7 @@ def states() -> AffineMotion:
             number += number % 5 != 3  # every fifth state rests, but for what is expected of it
             run.append([(number * (i + 2) * 7) % (9 + 40 * (i == 4)) - 4 + 90 * (number > 12) for i in range(6)])
         levels.append(np.asarray(run, np.int32).reshape(-1, 6))
-    return AffineMotion(channels=3, step=20, decimation=2, momentum=1, levels=tuple(levels))
+    return AffineMotion(networks=41235, channels=3, step=20, decimation=2, momentum=1, levels=tuple(levels))
 
 
 def build() -> bytes:

@@ -127,7 +127,7 @@ def read_header(source: Bytes) -> dict[str, str]:
     flags = source.u8()
     out["source_width"] = source.varint() if flags & 1 else out["width"]
     out["source_height"] = source.varint() if flags & 1 else out["height"]
-    for i, name in enumerate(("profile", "generator", "bundle", "seed", "matrix"), start=1):
+    for i, name in ((1, "profile"), (4, "seed"), (5, "matrix")):
         out[name] = source.varint() if flags >> i & 1 else 6 * (name == "matrix")
     assert zlib.crc32(source.data[: source.at]) == int.from_bytes(source.take(4), "little")
     return {name: str(value) for name, value in out.items()}
@@ -172,6 +172,7 @@ def read_states(data: bytes, lengths: list[int], document: str) -> dict[str, Any
     assert table is not None
     priors = [[int(p) for p in line.split()] for line in table[1].splitlines()]
     ranges = Ranges(data)
+    networks = ranges.raw(16)
     channels, step, every, momentum = (ranges.raw(n) + more for n, more in ((6, 1), (6, 0), (3, 1), (3, 0)))
 
     def fresh(count: int) -> list[list[int]]:
@@ -214,7 +215,8 @@ def read_states(data: bytes, lengths: list[int], document: str) -> dict[str, Any
                 state = [a + b for a, b in zip(expected, change, strict=True)]
             run.append(state)
         runs.append(run)
-    return {"channels": channels, "step": step, "decimation": every, "momentum": momentum, "levels": runs}
+    told = {"networks": networks, "channels": channels, "step": step, "decimation": every, "momentum": momentum}
+    return told | {"levels": runs}
 
 
 def read_times(source: Bytes, frames: int, fps: str) -> list[int]:

@@ -105,7 +105,7 @@ def test_a_decoder_written_from_the_document_alone_reads_open_groups():
         (48, [0, 7, 8], b"three"),
     ]
     assert read[0]["motion"] == [stream_recipe.plain(canonical(s, (64, 64))) for s in open_recipe.tracks()]
-    plain = {name: getattr(motion, name) for name in ("channels", "step", "decimation", "momentum")}
+    plain = {name: getattr(motion, name) for name in ("networks", "channels", "step", "decimation", "momentum")}
     assert read[1]["motion"] == plain | {"levels": [levels.tolist() for levels in motion.levels]}
 
 

@@ -18,6 +18,7 @@ from tgvc.types import FloatArray
 
 Levels = npt.NDArray[np.int32]  # (n, 2C)
 
+NETWORKS_BITS = 16
 MAX_CHANNELS = 64
 STEP_CODES = 64
 MAX_DECIMATION = 8
@@ -43,12 +44,14 @@ PRIOR_WEIGHT = 4
 class AffineMotion:
     """The states that a group sends.
 
+    ``networks``: which ones tell and understand them, 1..65535, see `tgvc.models.bundle.ModelBundle.number`.
     ``channels``: C, 1..64; a state is C gains, then C offsets. ``step``: code 0..63 of the quantiser, see `step_size`.
     ``decimation``: every how many frames a state is sent, 1..8. ``momentum``: quarters of the last change that the
     prediction repeats, 0..4. ``levels``: for every key picture int32 (n, 2C), the states of its `sent_frames`, in whole
     steps, at most 32767 in magnitude.
     """
 
+    networks: int
     channels: int
     step: int
     decimation: int
@@ -57,6 +60,7 @@ class AffineMotion:
 
     def __post_init__(self) -> None:
         for name, low, high in (
+            ("networks", 1, (1 << NETWORKS_BITS) - 1),
             ("channels", 1, MAX_CHANNELS),
             ("step", 0, STEP_CODES - 1),
             ("decimation", 1, MAX_DECIMATION),
@@ -73,7 +77,9 @@ class AffineMotion:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AffineMotion):
             return NotImplemented
-        mine, theirs = ((m.channels, m.step, m.decimation, m.momentum, len(m.levels)) for m in (self, other))
+        mine, theirs = (
+            (m.networks, m.channels, m.step, m.decimation, m.momentum, len(m.levels)) for m in (self, other)
+        )
         same = all(np.array_equal(a, b) for a, b in zip(self.levels, other.levels, strict=False))
         return mine == theirs and same
 
@@ -96,7 +102,13 @@ def sent_frames(frames: int, decimation: int) -> list[int]:
 
 
 def quantise_states(
-    states: Sequence[FloatArray], *, step: int, decimation: int = 1, momentum: int = 0, dead_zone: float = 1 / 6
+    states: Sequence[FloatArray],
+    *,
+    step: int,
+    decimation: int = 1,
+    momentum: int = 0,
+    dead_zone: float = 1 / 6,
+    networks: int = 1,
 ) -> AffineMotion:
     """States as they will be sent: rounded beside their prediction, cut at the limit of levels.
 
@@ -106,6 +118,7 @@ def quantise_states(
         decimation: 1..8.
         momentum: 0..4.
         dead_zone: share of a step by which small changes lose beside none, 0..0.5.
+        networks: which ones the states are of, 1..65535.
     """
     size, sent = step_size(step), []
     for run in states:
@@ -121,7 +134,12 @@ def quantise_states(
             levels[n] = np.clip(expected + change, -LEVEL_LIMIT, LEVEL_LIMIT)
         sent.append(levels)
     return AffineMotion(
-        channels=states[0].shape[1] // 2, step=step, decimation=decimation, momentum=momentum, levels=tuple(sent)
+        networks=networks,
+        channels=states[0].shape[1] // 2,
+        step=step,
+        decimation=decimation,
+        momentum=momentum,
+        levels=tuple(sent),
     )
 
 
@@ -164,6 +182,7 @@ def decode_affine(data: bytes, lengths: Sequence[int]) -> AffineMotion:
         states[key].append(state)
     levels = tuple(np.asarray(s, np.int32).reshape(len(s), 2 * reader.channels) for s in states)
     return AffineMotion(
+        networks=reader.networks,
         channels=reader.channels,
         step=reader.step,
         decimation=reader.decimation,
@@ -182,12 +201,16 @@ class AffineReader:
     Raises:
         BitstreamError: here and while it is iterated: bytes that no encoder writes.
 
-    ``channels, step, decimation, momentum``: as in `AffineMotion`, known at once. ``position``: bytes read so far.
+    ``networks, channels, step, decimation, momentum``: as in `AffineMotion`, known at once. ``position``: bytes read so
+    far.
     """
 
     def __init__(self, data: bytes, lengths: Sequence[int]) -> None:
         self._decoder, self._lengths = RangeDecoder(data), lengths
         try:
+            self.networks = self._decoder.bits_raw(NETWORKS_BITS)
+            if not self.networks:
+                raise BitstreamError(f"networks=0: expected 1..{(1 << NETWORKS_BITS) - 1}")
             self.channels = self._decoder.bits_raw(6) + 1
             self.step = self._decoder.bits_raw(6)
             self.decimation = self._decoder.bits_raw(3) + 1
@@ -304,6 +327,7 @@ def _sum(a: Sequence[int], b: Sequence[int]) -> list[int]:
 
 
 def _put(writer: BitWriter, motion: AffineMotion) -> None:
+    writer.bits_raw(motion.networks, NETWORKS_BITS)
     for value, bits in ((motion.channels - 1, 6), (motion.step, 6), (motion.decimation - 1, 3), (motion.momentum, 3)):
         writer.bits_raw(value, bits)
     contexts = _StateContexts(motion.channels)

@@ -24,7 +24,7 @@ RATES = tuple(
         *((120000, 1001), (120, 1), (10, 1), (12, 1), (15, 1), (20, 1), (240, 1)),
     )
 )  # in the file: index + 1; 0 stands for a rate written out
-_OPTIONAL = ("source", "profile", "generator", "bundle", "seed", "matrix")  # bits of the flags, lowest first
+_OPTIONAL = {"source": 0, "profile": 1, "seed": 4, "matrix": 5}  # bits of the flags, in the order of the fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,7 @@ class Header:
 
     ``width, height``: working size in px, multiples of 16 up to 8192. ``source_width, source_height``: size as a player
     shows the source, px. ``fps``: frames per second. ``matrix``: colour matrix code of ISO/IEC 23091-2. ``profile``:
-    what the encoder sent (information). ``generator``: the generator it was meant for, 0 = any. ``bundle``: id of the
-    networks needed, 0 = none. ``seed``: of all noise a generator draws.
+    what the encoder sent (information). ``seed``: of all noise a generator draws.
     """
 
     width: int
@@ -44,8 +43,6 @@ class Header:
     fps: Fraction
     matrix: int = DEFAULT_MATRIX
     profile: int = 0
-    generator: int = 0
-    bundle: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,8 +54,7 @@ class Header:
         if not (0 < fps <= MAX_FPS and fps.numerator <= VARINT_LIMIT and fps.denominator <= VARINT_LIMIT):
             raise ConfigError(f"fps={fps}: expected more than 0 and at most {MAX_FPS}, terms below 2**32")
         limits = {"source_width": (1, MAX_SOURCE_SIDE), "source_height": (1, MAX_SOURCE_SIDE)}
-        limits |= dict.fromkeys(("matrix", "profile", "generator"), (0, 255))
-        limits |= dict.fromkeys(("bundle", "seed"), (0, VARINT_LIMIT))
+        limits |= dict.fromkeys(("matrix", "profile"), (0, 255)) | {"seed": (0, VARINT_LIMIT)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 raise ConfigError(f"{name}={getattr(self, name)}: expected {low}..{high}")
@@ -70,8 +66,8 @@ class Header:
             if (self.source_width, self.source_height) == (self.width, self.height)
             else (self.source_width, self.source_height),
             "matrix": () if self.matrix == DEFAULT_MATRIX else (self.matrix,),
-        } | {name: (v,) if (v := getattr(self, name)) else () for name in ("profile", "generator", "bundle", "seed")}
-        flags = sum(1 << i for i, name in enumerate(_OPTIONAL) if optional[name])
+        } | {name: (v,) if (v := getattr(self, name)) else () for name in ("profile", "seed")}
+        flags = sum(1 << bit for name, bit in _OPTIONAL.items() if optional[name])
         fields = varint(self.width // 16) + varint(self.height // 16)
         if self.fps in RATES:
             fields += bytes([RATES.index(self.fps) + 1])
@@ -115,12 +111,13 @@ def parse_header(data: bytes) -> Header:
     code = reader.byte("fps", len(RATES))
     terms = (1, 1) if code else (reader.varint("fps numerator", 1), reader.varint("fps denominator", 1))
     fps = RATES[code - 1] if code else Fraction(*terms)
-    flags = reader.byte("flags", (1 << len(_OPTIONAL)) - 1)
-    given = [bool(flags >> i & 1) for i in range(len(_OPTIONAL))]
+    flags = reader.byte("flags")
+    if unknown := flags & ~sum(1 << bit for bit in _OPTIONAL.values()):
+        raise reader.error(f"flags={flags}: bits of value {unknown} are not known, expected a stream of this format")
     values = {"source_width": width, "source_height": height}
-    if given[0]:
-        values = {name: reader.varint(name) for name in values}
-    values |= {name: reader.varint(name) for name, there in zip(_OPTIONAL[1:], given[1:], strict=True) if there}
+    for name, bit in _OPTIONAL.items():
+        if flags >> bit & 1:
+            values |= {field: reader.varint(field) for field in (tuple(values) if name == "source" else (name,))}
     reader.finish()
     try:
         return Header(width=width, height=height, fps=fps, **values)

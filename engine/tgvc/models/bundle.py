@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
@@ -33,7 +34,7 @@ from tgvc.models.manifest import (
 )
 
 __all__ = ["EMBEDDED", "ModelBundle", "bundle_folder", "hash_file", "load_bundle", "write_manifest"]
-EMBEDDED = ("nano", "flow-nano")
+EMBEDDED = ("nano", "flow-nano", "human-nano")
 DATA_ENDING = ".data"  # of the file beside an ONNX file that holds its weights
 
 
@@ -48,26 +49,20 @@ class ModelBundle(Manifest):
         """Name and revision, such as ``nano 1``, for reports."""
         return f"{self.name} {self.revision}"
 
+    @property
+    def number(self) -> int:
+        """What a stream of states names its networks by: 1..65535, from the CRC-32 of `label`.
+
+        Of the label and not of files, because the same weights in another precision understand the same states.
+        """
+        return 1 + zlib.crc32(self.label.encode()) % 65535
+
 
 def bundle_folder(which: str | os.PathLike[str]) -> Path:
     """The folder of a bundle: of an embedded one for its name, else the path itself."""
     if which in EMBEDDED:
         return Path(str(files("tgvc"))) / "assets" / str(which)
     return Path(which)
-
-
-def name_bundle(asked: str | None, usual: str) -> str:
-    """The bundle that was asked for, or the usual one where there is one.
-
-    Raises:
-        BundleError: none was asked for, and the usual one is not embedded.
-    """
-    if asked is None and usual not in EMBEDDED and not (bundle_folder(usual) / MANIFEST).is_file():
-        raise BundleError(
-            f"bundle {usual}: not embedded in this release; expected --bundle with the folder of one that was trained, "
-            "see `tgvc-train --help`"
-        )
-    return usual if asked is None else asked
 
 
 def load_bundle(which: str | os.PathLike[str] = "nano") -> ModelBundle:

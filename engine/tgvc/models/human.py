@@ -37,19 +37,17 @@ class HumanNetworks:
         bundle: of kind ``human``.
         backend: runs it.
         matrix: colour matrix code of the pictures, ISO/IEC 23091-2; for bundles that take RGB.
-        paints: False loads the predictor alone, as much as a caller needs who only looks for states.
 
     Raises:
         BundleError: another kind of bundle, or a file that is not what the manifest says.
         BackendError: the backend does not take a network.
     """
 
-    def __init__(self, bundle: ModelBundle, backend: Backend, matrix: int, *, paints: bool = True) -> None:
+    def __init__(self, bundle: ModelBundle, backend: Backend, matrix: int) -> None:
         if not isinstance(bundle.constants, HumanConstants):
             raise BundleError(f"bundle {bundle.label}: kind {bundle.kind!r}, expected 'human'")
         self.bundle, self.backend, self.constants, self._matrix = bundle, backend, bundle.constants, matrix
-        names = (PREDICTOR, KEY, FRAME) if paints else (PREDICTOR,)
-        self._nets = {name: backend.load(bundle.nets[name]) for name in names}
+        self._nets = {name: backend.load(bundle.nets[name]) for name in (PREDICTOR, KEY, FRAME)}
 
     def states(self, key: Picture, frames: Sequence[Picture], measure: Measure) -> FloatArray:
         """States float32 (N, 2C) of N frames that a key picture serves.

@@ -14,7 +14,7 @@ from tgvc.planning.plan import GroupPlan
 from tgvc.types import picture_size
 
 _FADED = 0.5  # share of the segments with painted frames that are cross-fades: nothing is known of their motion
-_LARGEST = 256 * 256 * 3 // 2  # px of pictures in which a person may fill the picture
+_LARGEST = 256 * 384  # px of pictures in which a person may fill the picture: half as many again as networks learnt
 
 
 class Planner(Protocol):

@@ -250,7 +250,13 @@ class _Search:
             run = self._see(key, frames)
             runs.append(np.asarray(run[:1] + (run - run[:1]) * (choice.reach / 4), np.float32))
         motions = [
-            quantise_states(runs, step=choice.step, decimation=choice.decimation, momentum=momentum)
+            quantise_states(
+                runs,
+                step=choice.step,
+                decimation=choice.decimation,
+                momentum=momentum,
+                networks=self._nets.bundle.number,
+            )
             for momentum in (0, 1, 2)
         ]
         return min(motions, key=affine_bits)

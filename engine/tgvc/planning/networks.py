@@ -1,4 +1,4 @@
-"""The networks that profile ``tgvc`` may look and track with, from the bundles that a user names."""
+"""The networks that profiles ``tgvc``, ``actdiff`` and ``human`` look with, from the bundles that a user names."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tgvc.analysis.cotracker_clip import MOST_SAMPLES
 from tgvc.backends.base import AUTO, Backend, load_backend
 from tgvc.backends.places import HOST
 from tgvc.config import HUMAN_BUNDLE, EncoderConfig
-from tgvc.models.bundle import ModelBundle, load_bundle, name_bundle
+from tgvc.models.bundle import ModelBundle, load_bundle
 from tgvc.models.constants import TRACKER
 from tgvc.models.footprint import check_fit, looking_footprint, tracking_footprint
 from tgvc.models.interpolation import InterpolationNetworks
@@ -49,8 +49,12 @@ def load_tracker(config: EncoderConfig, threads: int) -> NetworkTracker | None:
 
 
 def load_people(config: EncoderConfig, threads: int) -> tuple[ModelBundle, Backend]:
-    """The bundle of kind ``human`` that ``config.bundle`` names, and what runs it; errors as of `load_embedder`."""
-    return load_bundle(name_bundle(config.bundle, HUMAN_BUNDLE)), _backend(config, threads)
+    """The bundle of kind ``human`` that ``config.bundle`` names, the embedded one if none, and what runs it.
+
+    Raises:
+        BundleError: no bundle. BackendError: the backend does not run here.
+    """
+    return load_bundle(HUMAN_BUNDLE if config.bundle is None else config.bundle), _backend(config, threads)
 
 
 def _backend(config: EncoderConfig, threads: int) -> Backend:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tgvc.config import HUMAN_BUNDLE, PROFILE_IDS, EncoderConfig
-from tgvc.models.bundle import EMBEDDED
+from tgvc.config import PROFILE_IDS, EncoderConfig
 from tgvc.planning.auto import AutoPlanner, Planner, Rival, may_be_a_person, sways
 from tgvc.planning.group import GroupPlanner
 
@@ -36,9 +35,10 @@ def _make_auto(config: EncoderConfig, matrix: int, threads: int) -> Planner:
     usual = GroupPlanner(config.effort, threads, spacing=config.spacing, modes=config.modes)
     if config.effort < _CONTEST or config.spacing is not None or config.modes is not None:
         return usual
-    rivals = {"dynamics": Rival(lambda: _make_dynamics(config, matrix, threads), sways)}
-    if HUMAN_BUNDLE in EMBEDDED:
-        rivals["human"] = Rival(lambda: _make_human(config, matrix, threads), may_be_a_person)
+    rivals = {
+        "dynamics": Rival(lambda: _make_dynamics(config, matrix, threads), sways),
+        "human": Rival(lambda: _make_human(config, matrix, threads), may_be_a_person),
+    }
     return AutoPlanner(usual, rivals)
 
 

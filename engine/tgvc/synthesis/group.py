@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from tgvc.bitstream.header import DEFAULT_MATRIX
 from tgvc.overlap import StageClock
 from tgvc.synthesis.densify import Spread
-from tgvc.synthesis.states import StateRun
+from tgvc.synthesis.states import GroupStates
 from tgvc.synthesis.warp import WarpGenerator
 from tgvc.types import FloatArray, Motion, OnProgress, Picture
 
@@ -25,8 +25,7 @@ class DecodedGroup:
     (3H/2, W). ``motions``: motion and length (frames, both keys included) of the segments between them. ``fine``:
     fineness of the key pictures, see `tgvc.synthesis.conditions.key_fineness`. ``matrix``: colour matrix code of
     ISO/IEC 23091-2. ``texture`` float32 (frames,): energy of the source's finest octave, squared grey levels; None
-    where the stream does not say. ``states``: of a group of kind "affine", for every key picture the states of the
-    frames that it serves; there are no ``motions`` then.
+    where the stream does not say. ``states``: of a group of kind "affine"; there are no ``motions`` then.
     """
 
     number: int
@@ -36,7 +35,7 @@ class DecodedGroup:
     fine: float
     matrix: int = DEFAULT_MATRIX
     texture: FloatArray | None = None
-    states: tuple[StateRun, ...] | None = None
+    states: GroupStates | None = None
 
     @property
     def open(self) -> bool:
@@ -47,7 +46,7 @@ class DecodedGroup:
     def frames(self) -> int:
         """Frames of the group, hidden ones included."""
         if self.states is not None:
-            return sum(len(run) for run in self.states)
+            return sum(len(run) for run in self.states.runs)
         return 1 + sum(length - 1 for _, length in self.motions)
 
 

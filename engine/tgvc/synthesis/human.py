@@ -53,10 +53,19 @@ class HumanGroups:
     def render_group(
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
     ) -> Generator[Picture]:
-        """See `GroupGenerator.render_group`."""
+        """See `GroupGenerator.render_group`.
+
+        Raises:
+            ConfigError: the states are of other networks.
+        """
         assert group.states is not None
         nets = self.prepare(group.matrix)
-        for key, states in zip(group.keys, group.states, strict=True):
+        if group.states.networks != nets.bundle.number:
+            raise ConfigError(
+                f"bundle {nets.bundle.label}: number {nets.bundle.number}, these states are of networks number "
+                f"{group.states.networks}; give the bundle that the stream was made with"
+            )
+        for key, states in zip(group.keys, group.states.runs, strict=True):
             if len(states) == 1:
                 yield key
                 continue
@@ -85,7 +94,7 @@ class GroupsByKind:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """See `GroupGenerator.facts`: of what painted last."""
+        """See `GroupGenerator.facts`: of the generator of states once it has painted."""
         assert self._used is not None
         return self._used.facts
 
@@ -100,7 +109,7 @@ class GroupsByKind:
         if group.states is None and self._tracks is None:
             if any(length > 2 - group.open for _, length in group.motions):
                 raise ConfigError(
-                    f"generator={self._asked}: expected none, warp or latent: this motion is trajectories"
+                    f"generator={self._asked}: expected none, warp, latent or flow: this motion is trajectories"
                 )
             yield from group.keys
             return

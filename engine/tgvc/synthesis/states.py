@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -24,8 +25,16 @@ class StateRun(Protocol):
     def __iter__(self) -> Iterator[FloatArray]: ...
 
 
-def read_runs(group: Group) -> tuple[StateRun, ...]:
-    """States of all frames of a group of kind "affine", by key picture: arrays float32 (frames that it serves, 2C).
+@dataclass(frozen=True, eq=False)
+class GroupStates:
+    """States of all frames of a group: ``networks`` that understand them, by number; ``runs`` by key picture."""
+
+    networks: int
+    runs: tuple[StateRun, ...]
+
+
+def read_group_states(group: Group) -> GroupStates:
+    """States of all frames of a group of kind "affine"; runs are arrays float32 (frames, 2C).
 
     Of a group that is still coming through a pipe they are read while they are iterated, once and in order.
 
@@ -37,12 +46,13 @@ def read_runs(group: Group) -> tuple[StateRun, ...]:
     if not isinstance(payload, bytes):
         reader = AffineReader(group.motion, lengths)
         coming = iter(reader)
-        return tuple(_ComingRun(reader, coming, frames) for frames in lengths)
+        return GroupStates(reader.networks, tuple(_ComingRun(reader, coming, frames) for frames in lengths))
     motion = read_states(group)
-    return tuple(
+    runs = (
         restore_states(levels, frames, step=motion.step, decimation=motion.decimation)
         for levels, frames in zip(motion.levels, lengths, strict=True)
     )
+    return GroupStates(motion.networks, tuple(runs))
 
 
 class _ComingRun:
