@@ -28,11 +28,20 @@ PATIENCE_S = 30  # for what takes milliseconds, on a machine that does much else
 
 def make_stream(folder: Any, frames: int = FRAMES, seed: int = 7, group: int = 5) -> bytes:
     """A stream of a smooth clip, several groups."""
-    with VideoWriter(folder / "clip.y4m", info_of(*SIZE)) as writer:
+    return _encode(folder, EncoderConfig(bpp=0.3, effort=0, group=group, seed=seed), frames, SIZE)
+
+
+def make_states(folder: Any) -> bytes:
+    """A short stream of states, which only the generator human paints."""
+    return _encode(folder, EncoderConfig(profile="human", quality=40, effort=0), 4, (64, 64))
+
+
+def _encode(folder: Any, config: EncoderConfig, frames: int, size: tuple[int, int]) -> bytes:
+    with VideoWriter(folder / "clip.y4m", info_of(*size)) as writer:
         for index in range(frames):
-            writer.write(smooth_picture(index + 3 * seed, *SIZE))
+            writer.write(smooth_picture(index + 3 * config.seed, *size))
     out = io.BytesIO()
-    Encoder(EncoderConfig(bpp=0.3, effort=0, group=group, seed=seed)).encode(folder / "clip.y4m", out)
+    Encoder(config).encode(folder / "clip.y4m", out)
     return out.getvalue()
 
 

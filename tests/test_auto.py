@@ -13,6 +13,7 @@ from tgvc.config import EncoderConfig
 from tgvc.planning.auto import AutoPlanner, Rival, may_be_a_person, sways
 from tgvc.planning.dynamics import DynamicsPlanner
 from tgvc.planning.group import GroupPlanner, Task
+from tgvc.planning.human import HumanPlanner
 from tgvc.planning.judge import Verdict
 from tgvc.planning.plan import GroupPlan
 from tgvc.planning.profiles import make_planner
@@ -87,3 +88,26 @@ def test_dynamics_takes_part_where_nothing_better_than_cross_fades_was_found() -
     assert isinstance(planner, AutoPlanner)
     assert isinstance(planner.rivals["dynamics"].make(), DynamicsPlanner)
     assert planner.rivals["dynamics"].applies is sways
+
+
+def test_human_takes_part_in_small_pictures_where_something_is_painted() -> None:
+    planner = make_planner(EncoderConfig(), 6, 1)
+    assert isinstance(planner, AutoPlanner)
+    assert isinstance(planner.rivals["human"].make(), HumanPlanner)
+    assert planner.rivals["human"].applies is may_be_a_person
+
+
+@pytest.mark.parametrize(("size", "asked"), [((256, 384), True), ((256, 400), False)])
+def test_human_plans_all_groups_of_small_pictures_if_it_does_better(
+    size: tuple[int, int], asked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, people = Fixed(plan_of(30.0)), Fixed(plan_of(31.0))
+    monkeypatch.setattr(GroupPlanner, "plan", lambda self, task, on_step=None: usual.plan(task))
+    monkeypatch.setattr(HumanPlanner, "plan", lambda self, task, on_step=None: people.plan(task))
+    width, height = size
+    task = replace(TASK, pictures=[np.zeros((height * 3 // 2, width), np.uint8)] * 3)
+    planner = make_planner(EncoderConfig(effort=2), 6, 1)
+    plans = [planner.plan(task) for _ in range(2)]
+    assert [plan.verdict.psnr for plan in plans] == ([31.0, 31.0] if asked else [30.0, 30.0])
+    assert (usual.asked, people.asked) == ((1, 2) if asked else (2, 0))
+    assert [trial["profile"] for trial in plans[0].trials] == (["human"] if asked else [])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("onnx", reason="onnx is not installed: pip install 'tgvc[export]'")
 
+from interpolation_samples import CONSTANTS
 from network_samples import tiny_bundle
 from tgvc.backends.engines.signing import SigningKey
 from tgvc.backends.engines.store import EngineStore
+from tgvc.backends.places import full_shape
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import load_bundle
 from tgvc_export.command import export
@@ -39,7 +42,7 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
 
 
-def test_the_command_builds_the_embedded_bundle_for_named_gpus_and_keeps_what_it_built(
+def test_the_command_builds_nano_for_named_gpus_and_keeps_what_it_built(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx: pip install 'tgvc[tensorrt-rtx]'")
@@ -120,6 +123,22 @@ def test_a_length_that_nothing_says_is_asked_for(tmp_path: Path) -> None:
 def test_lengths_follow_from_the_bundle_and_the_size() -> None:
     lengths = usual_lengths(load_bundle("nano"), (640, 360))
     assert {symbol: lengths[symbol] for symbol in "BThw"} == {"B": 1, "T": 16, "h": 45, "w": 80}
+
+
+@pytest.mark.parametrize("size", [(512, 320), (250, 130)])
+def test_lengths_of_human_nano_make_the_pictures_that_its_networks_run_on(size: tuple[int, int]) -> None:
+    bundle = load_bundle("human-nano")
+    width, height = (side + -side % 64 for side in size)  # pictures are continued to whole blocks of cells
+    lengths = usual_lengths(bundle, size)
+    shapes = {s.name: full_shape(s, lengths) for record in bundle.nets.values() for s in record.inputs}
+    assert shapes["picture"][1:] == (6, height // 2, width // 2)
+    assert shapes["motion"][1:] == (2, height // 4, width // 4)
+
+
+def test_lengths_of_a_padded_bundle_are_whole_blocks() -> None:
+    bundle = replace(load_bundle("nano"), constants=replace(CONSTANTS, cell_px=8, divisor=8))
+    lengths = usual_lengths(bundle, (640, 360))
+    assert (lengths["h"], lengths["w"]) == (48, 80)
 
 
 def test_lists_are_read_as_they_are_written() -> None:

@@ -89,7 +89,7 @@ def worker(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
 def test_finished_rows_survive_a_cut_and_the_next_call_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleepy: list[Slice]
 ) -> None:
-    sleepy.append(Slice("long", "t", (), 1, lambda *_: iter(())))
+    sleepy.append(Slice("long", "t", (), lambda *_: iter(())))
     worker(monkeypatch, "[row(k) for k in 'ab' if k not in have]\nif 'a' not in have: time.sleep(60)\nrow('c')")
     began = time.monotonic()
     (said,) = run.run_slices(tmp_path, "tgvc bench gpu", dry=True, limit_s=run.SPARE_S + 1.5)
@@ -110,7 +110,7 @@ def test_finished_rows_survive_a_cut_and_the_next_call_goes_on(
 def test_a_slice_that_fails_says_why_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleepy: list[Slice]
 ) -> None:
-    sleepy += [Slice(name, "t", (), 1, lambda *_: iter(())) for name in ("one", "two")]
+    sleepy += [Slice(name, "t", (), lambda *_: iter(())) for name in ("one", "two")]
     worker(monkeypatch, "print('a library talks'); row('a'); print(json.dumps({'key': 'x', 'fault': 'wrong'}))\n1 / 0")
     lines = list(run.run_slices(tmp_path, "tgvc bench gpu", dry=True, only=("one",)))
     assert lines == [
@@ -128,7 +128,7 @@ def test_a_slice_that_fails_says_why_and_loses_nothing(
 def test_a_row_that_lacks_something_is_no_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleepy: list[Slice]
 ) -> None:
-    sleepy.append(Slice("one", "t", (), 1, lambda *_: iter(())))
+    sleepy.append(Slice("one", "t", (), lambda *_: iter(())))
     worker(monkeypatch, "row('a', device=None)")
     with pytest.raises(ConfigError, match="device is None, expected a text"):
         list(run.run_slices(tmp_path, "tgvc bench gpu", dry=True))
@@ -149,11 +149,10 @@ def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {need for part in list_slices(FULL) for need in part.needs} <= {"gpu", "bundle", *inventory._ADVICE}
 
 
-def test_slices_fit_into_ten_minutes_and_are_told_apart() -> None:
+def test_slices_are_told_apart() -> None:
     for whole in (FULL, DRY):
         slices = list_slices(whole)
         assert len({part.name for part in slices}) == len(slices)
-        assert max(part.minutes for part in slices) < 9.5
     names = {part.name for part in list_slices(FULL)}
     assert {"unet-tensorrt-rtx", "segment-50-tensorrt", "segment-8-torch-compile", "nano-onnxruntime-cuda"} <= names
 

@@ -12,16 +12,20 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from session_samples import make_states
 from tgvc.cli import paths
 from tgvc.cli.commands import commands
 from tgvc.cli.progress import describe_state
-from tgvc.cli.tables import format_modes
+from tgvc.cli.tables import format_loopable, format_modes, format_networks, format_states
 from tgvc.cli.weights import find_commands
 from tgvc.config import DecoderConfig, EncoderConfig
+from tgvc.decoder import DecodeReport
+from tgvc.models.bundle import load_bundle
 from tgvc.video.writer import VideoWriter
 from tgvc.video.y4m import MAGIC
 from video_samples import info_of, smooth_picture
@@ -270,6 +274,43 @@ def test_doctor_measures_what_runs() -> None:
 def test_modes_are_named_for_people() -> None:
     assert format_modes({}) == "no segments, a single picture"
     assert format_modes({"F": 3, "T": 1}) == "4 segments: flow 3, flow + tracks 1"
+    assert format_modes({"A": 2, "plain": 1}) == "3 segments: states 2, plain 1"
+
+
+def test_states_and_loopable_groups_are_told_in_a_line_each() -> None:
+    tracks = {"states": None, "loopable": False}
+    groups = [tracks, {"states": {"sent": 30, "parameters": 20, "every": 3}, "loopable": False}]
+    assert format_states([tracks]) == ""
+    assert format_states(groups) == "30 of 20 parameters, one every 3 frames"
+    assert format_states([*groups, groups[1] | {"states": {"sent": 1000, "parameters": 20, "every": 1}}]) == (
+        "1,030 of 20 parameters, one every 1 or 3 frames"
+    )
+    assert format_states([groups[1] | {"states": {"sent": 5, "parameters": 2, "every": 1}}]) == (
+        "5 of 2 parameters, one every frame"
+    )
+    assert format_loopable(groups) == ""
+    swings = tracks | {"loopable": True}
+    assert format_loopable([*groups, swings]) == "1 of 3 groups comes back to where it began"
+    assert format_loopable([swings, tracks, swings]) == "2 of 3 groups come back to where they began"
+
+
+def test_info_says_what_of_states_is_sent_and_decode_names_their_networks(here: Path) -> None:
+    (here / "clip.tgvc").write_bytes(make_states(here))
+    told = run("info", "clip.tgvc").stdout
+    assert "states 1;" in told
+    assert "states    4 of 20 parameters, one every frame\n" in told
+    assert "loopable" not in told
+    decoded = run("decode", "clip.tgvc", "-o", "out.y4m").stdout
+    assert f"networks  bundle {load_bundle('human-nano').label}, onnxruntime" in decoded
+
+
+@pytest.mark.parametrize(
+    ("made", "steps"),
+    [({}, ""), ({"steps": 1, "solver": "ddim"}, "1 step, "), ({"steps": 8, "solver": "heun"}, "8 steps of heun, ")],
+)
+def test_steps_are_told_of_generators_that_have_some(made: dict[str, Any], steps: str) -> None:
+    report = DecodeReport(bundle="some 1", backend="onnxruntime 1.2", providers=("CPUExecutionProvider",), **made)
+    assert format_networks(report) == f"bundle some 1, {steps}onnxruntime 1.2 with CPUExecutionProvider"
 
 
 @pytest.mark.parametrize(

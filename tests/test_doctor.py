@@ -115,7 +115,15 @@ def test_backends_and_bundles_are_told_with_what_they_lack(monkeypatch: pytest.M
     assert "no manifest.json" in bundles["gone"]["fault"]
     assert found["runs"]["generator latent"] == ""  # which needs the other one alone
     monkeypatch.setattr(doctor, "load_bundle", lambda name: load_bundle(tmp_path))
-    assert "no manifest.json" in examine_with(monkeypatch, {}, set())["runs"]["generator latent"]
+    runs = examine_with(monkeypatch, {}, set())["runs"]
+    assert "no manifest.json" in runs["generator latent"]
+    for what in ("generator flow", "profile human, its encoding and generator"):
+        assert "no manifest.json" in runs[what]
+        assert runs[what].endswith("; or name another with --bundle")
+    assert runs["encoding, profile auto"].startswith("only with --effort 1, or of large pictures; small ones are tried")
+    assert "no manifest.json" in runs["encoding, profile auto"]
+    assert "--bundle" not in runs["encoding, profile auto"]  # which it does not know
+    assert (runs["encoding, profile actdiff"], runs["encoding, profile dynamics"]) == ("", "")
     assert found["runs"]["generator warp"] == ""
     rows = doctor.doctor_rows(found)
     assert ("bundle", f"nano 1, 0.0 MB, verified; {bundles['nano']['memory']}") in rows
@@ -158,5 +166,9 @@ def test_a_backend_that_does_not_run_stops_the_networks_alone(monkeypatch: pytes
     monkeypatch.setattr(doctor, "load_bundle", lambda name: load_bundle(folder))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     found = examine_with(monkeypatch, {}, set())
-    assert "pip install onnxruntime" in found["runs"]["generator latent"]
+    for what in ("generator latent", "generator flow", "profile human, its encoding and generator"):
+        assert "pip install onnxruntime" in found["runs"][what]
+    assert "small ones are tried with profile human too: " in found["runs"]["encoding, profile auto"]
+    assert "pip install onnxruntime" in found["runs"]["encoding, profile auto"]
+    assert found["runs"]["encoding, profile dynamics"] == ""
     assert found["runs"]["decoding"] == ""

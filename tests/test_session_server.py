@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from session_samples import PATIENCE_S, make_stream
+from session_samples import PATIENCE_S, make_states, make_stream
+from tgvc.config import DecoderConfig
 from tgvc.decoder import Decoder
 
 PROGRAM = Path(__file__).resolve().parents[1] / "deploy" / "python" / "serve_frames.py"
@@ -53,6 +54,12 @@ def test_a_client_gets_the_y4m_of_the_decoder(server: str, data: bytes) -> None:
     pieces = (data[n : n + 500] for n in range(0, len(data), 500))  # sent in chunks, without a length
     assert post(server + "/frames", pieces) == alone.getvalue()
     assert len(post(server + "/frames?start=0.2&end=0.3", data)) < len(alone.getvalue()) / 2
+
+
+def test_the_stream_chooses_the_generator(server: str, tmp_path: Path) -> None:
+    data, alone = make_states(tmp_path), io.BytesIO()
+    assert Decoder(DecoderConfig(threads=1)).decode(io.BytesIO(data), alone).generator == "human"
+    assert post(server + "/frames", data) == alone.getvalue()
 
 
 def test_what_is_no_stream_is_told_and_what_breaks_off_is_cut(server: str, data: bytes) -> None:

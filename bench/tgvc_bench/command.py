@@ -143,7 +143,7 @@ def bench_cost(
 ) -> None:
     """What the networks of a bundle cost: FLOP, parameters, bytes, and the time below which no machine comes.
 
-    BUNDLE is nano or a folder. Counted from the graphs; nothing is run but two ceilings.
+    BUNDLE is an embedded bundle's name, or a folder. Counted from the graphs; nothing is run but two ceilings.
     """
     from tgvc.cli.tables import print_json
     from tgvc_bench.protocol.ceilings import Ceilings, measure_host

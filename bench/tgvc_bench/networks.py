@@ -80,7 +80,7 @@ def measure_segment(data: bytes, config: DecoderConfig, repeats: int) -> dict[st
 
 
 def compare_runtimes(size: tuple[int, int], threads: int, repeats: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Times of each network of the embedded bundle in ONNX Runtime and of its twin in torch.
+    """Times of each network of the bundle ``nano`` in ONNX Runtime and of its twin in torch.
 
     Raises:
         BackendError: torch is not installed.

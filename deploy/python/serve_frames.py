@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 from urllib.parse import parse_qsl, urlsplit
 
 from tgvc import DecoderConfig, DecodeSession, TgvcError
+from tgvc.config import GENERATORS
 from tgvc.errors import SessionError
 from tgvc.session import LiveRequest
 
@@ -129,8 +130,8 @@ def main() -> None:
     """Serve until told to end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=8765, help="0 = any that is free")
-    parser.add_argument("--generator", default="warp", choices=("warp", "latent"))
-    parser.add_argument("--bundle", help="networks of the generator latent; default: nano")
+    parser.add_argument("--generator", choices=GENERATORS, help="default: human where a stream asks for it, else warp")
+    parser.add_argument("--bundle", help="networks of the generator that is named; default: its embedded ones")
     parser.add_argument("--streams", type=int, default=4, help="open at once")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()

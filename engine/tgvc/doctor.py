@@ -49,6 +49,7 @@ _LENGTH = 17  # frames of a measured segment: its flow is found once for fifteen
 _MEASURE_S = 1.2
 _DEFAULT_BUNDLE = "nano"
 _PLAIN_BACKEND = "onnxruntime"
+_ANOTHER = "; or name another with --bundle"
 _MAJOR, _MINOR = 75, 76  # CUdevice_attribute: compute capability
 
 
@@ -260,31 +261,33 @@ def _what_runs(
     def needs(codec: str) -> str:
         return lost or ("" if codecs.get(codec) else f"this PyAV lacks {codec}; pip install --force-reinstall av")
 
+    backend = networks["backends"][_PLAIN_BACKEND]["fault"]
+    people = backend or _bundle_fault(HUMAN_BUNDLE)
+    small = "only with --effort 1, or of large pictures; small ones are tried with profile human too: "
     return {
-        "encoding, profile auto": needs("libsvtav1"),
+        "encoding, profile auto": needs("libsvtav1") or (small + people if people else ""),
         "encoding, profile actdiff": needs("libsvtav1"),
+        "encoding, profile dynamics": needs("libsvtav1"),
         "encoding, profile tgvc": needs("libsvtav1")
         or ("" if clusters else "needs hdbscan; get it with pip install 'tgvc[cluster]'"),
         "decoding": needs("libdav1d"),
         "generator warp": lost,
-        "generator latent": lost
-        or networks["backends"][_PLAIN_BACKEND]["fault"]
-        or networks["bundles"][_DEFAULT_BUNDLE]["fault"],
-        "generator flow": lost or networks["backends"][_PLAIN_BACKEND]["fault"] or _bundle_fault(FLOW_BUNDLE),
+        "generator latent": lost or backend or networks["bundles"][_DEFAULT_BUNDLE]["fault"],
+        "generator flow": lost or backend or _bundle_fault(FLOW_BUNDLE, _ANOTHER),
         "profile human, its encoding and generator": needs("libsvtav1")
-        or networks["backends"][_PLAIN_BACKEND]["fault"]
-        or _bundle_fault(HUMAN_BUNDLE),
+        or backend
+        or _bundle_fault(HUMAN_BUNDLE, _ANOTHER),
         "writing .mp4 .mov .mkv": needs("libx264"),
         "writing .webm": needs("libvpx-vp9"),
     }
 
 
-def _bundle_fault(usual: str) -> str:
-    """What keeps networks from working without a bundle of one's own; empty if nothing does."""
+def _bundle_fault(usual: str, advice: str = "") -> str:
+    """What keeps networks from working without a bundle of one's own, then ``advice``; empty if nothing does."""
     try:
         load_bundle(usual)
     except BundleError as fault:
-        return f"{fault}; or name another with --bundle"
+        return f"{fault}{advice}"
     return ""
 
 

@@ -14,6 +14,7 @@ import click
 from tgvc.cli.process import CommandLine
 from tgvc.errors import ConfigError
 from tgvc.models.bundle import EMBEDDED
+from tgvc.models.constants import HumanConstants, InterpolationConstants
 from tgvc.types import OnProgress
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ def engines(
 ) -> None:
     """Build TensorRT engines of a bundle into this user's engine store.
 
-    BUNDLE is nano, or a folder. An engine is for one set of shapes, one kind of GPU and one version of TensorRT; what
-    is in the store already is not built again. Without --arch this needs the GPU; see `tgvc engines list`.
+    BUNDLE is an embedded bundle's name, or a folder. An engine is for one set of shapes, one kind of GPU and one
+    version of TensorRT; what is in the store already is not built again. Without --arch this needs the GPU; see `tgvc
+    engines list`.
     """
     if not tensorrt:
         raise click.UsageError("say what to make of the bundle: --tensorrt")
@@ -185,8 +187,12 @@ def usual_lengths(bundle: ModelBundle, size: tuple[int, int]) -> dict[str, int]:
     if "stride" in constants:
         size = constants["width"], constants["height"]
     cell = constants.get("stride") or constants.get("cell_px", 8)
+    if isinstance(bundle.constants, HumanConstants):  # its symbols count blocks of cells
+        cell *= bundle.constants.divisor
+    padded = isinstance(bundle.constants, InterpolationConstants)  # to whole blocks; symbols count cells
+    whole = constants["divisor"] if padded else 1
     for symbol, length in zip("wh", size, strict=True):
-        lengths[symbol] = max(1, -(-length // cell))
+        lengths[symbol] = whole * max(1, -(-length // (whole * cell)))
         lengths |= {f"{symbol}{level}": max(1, lengths[symbol] >> level) for level in range(constants.get("levels", 0))}
     return lengths
 

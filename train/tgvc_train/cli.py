@@ -1,4 +1,4 @@
-"""The command ``tgvc-train``: from clips and photographs to the shipped bundle, step by step."""
+"""The command ``tgvc-train``: from clips and photographs to the shipped bundles, step by step."""
 
 from __future__ import annotations
 
@@ -31,22 +31,32 @@ def _training(command: _Command) -> _Command:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_STAGES = """
+\b
+The bundle nano:
+  tgvc-train prepare --clips CLIPS/MANIFEST.tsv --photos PHOTOS/MANIFEST.tsv
+  tgvc-train autoencoder
+  tgvc-train denoiser
+  tgvc-train grain
+  tgvc-train maps            (optional: for streams of profile actdiff)
+  tgvc-train bundle --revision N -o engine/tgvc/assets/nano
+
+\b
+The bundle flow-nano:
+  tgvc-train prepare --profile dynamics --data train-data/dynamics --clips ... --photos ...
+  tgvc-train mover --data train-data/dynamics
+  tgvc-train mover-bundle --data train-data/dynamics --revision N -o engine/tgvc/assets/flow-nano
+
+\b
+The bundle human-nano:
+  tgvc-train human --clips CLIPS/MANIFEST.tsv --photos PHOTOS/MANIFEST.tsv
+  tgvc-train human-bundle --revision N -o engine/tgvc/assets/human-nano
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=_STAGES)
 def cli() -> None:
-    r"""Train the networks of the embedded bundle.
-
-    \b
-    tgvc-train prepare --clips CLIPS/MANIFEST.tsv --photos PHOTOS/MANIFEST.tsv
-    tgvc-train autoencoder
-    tgvc-train denoiser
-    tgvc-train grain
-    tgvc-train maps            (optional: for streams of profile actdiff)
-    tgvc-train bundle -o engine/tgvc/assets/nano
-
-    \b
-    tgvc-train prepare --profile dynamics --data train-data/dynamics --clips ... --photos ...
-    tgvc-train mover --data train-data/dynamics
-    tgvc-train mover-bundle --data train-data/dynamics -o engine/tgvc/assets/flow-nano
+    """Train the networks of the embedded bundles.
 
     Every step can be interrupted and goes on where it was. The same commands run on a GPU with --device cuda.
     """

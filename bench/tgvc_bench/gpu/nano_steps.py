@@ -1,4 +1,4 @@
-"""The embedded bundle: frames per second with one stream and with several at once, on every backend."""
+"""The bundle ``nano``: frames per second with one stream and with several at once, on every backend."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEPS = 4
 
 
 def measure_nano(sizes: Sizes, have: frozenset[str], name: str) -> Iterator[dict[str, Any]]:
-    """Rows of painting groups of four segments with the embedded bundle, one row per number of groups at once."""
+    """Rows of painting groups of four segments with the bundle ``nano``, one row per number of groups at once."""
     wanted = [jobs for jobs in sizes.jobs if f"nano {name} {jobs}" not in have]
     if not wanted:
         return

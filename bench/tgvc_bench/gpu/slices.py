@@ -21,14 +21,13 @@ class Slice:
     """One process.
 
     ``name``: of it; ``topic``: of its file, ``gpu_TOPIC.json``. ``needs``: see `tgvc_bench.gpu.inventory`.
-    ``minutes``: that it is expected to take at most on one H100. ``run(sizes, folder, have)``: its rows, but those
-    whose keys are in ``have``; a row may be a ``fault`` of one key, or the ``ceilings`` of the run.
+    ``run(sizes, folder, have)``: its rows, but those whose keys are in ``have``; a row may be a ``fault`` of one key,
+    or the ``ceilings`` of the run.
     """
 
     name: str
     topic: str
     needs: tuple[str, ...]
-    minutes: float
     run: Callable[[Sizes, Path, frozenset[str]], Rows]
 
 
@@ -36,20 +35,20 @@ def list_slices(sizes: Sizes) -> list[Slice]:
     """All of them, in the order in which they are worth most."""
     on_gpu = [name for name in BACKENDS if name != "onnxruntime"] if not sizes.dry else ["onnxruntime", "torch"]
     slices = [
-        Slice("kernels", "kernels", ("gpu", "cupy", "torch"), 5, _kernels),
-        Slice("unet-eager", "unet", _TORCH, 4, _network(UNET, (1, 2), compiled=False)),
-        Slice("vae-eager", "vae", _TORCH, 4, _network(VAE_DECODER, (sizes.frames, 4, 1), compiled=False)),
-        Slice("unet-compile", "unet", (*_TORCH, "triton"), 9, _network(UNET, (1,), compiled=True)),
-        Slice("unet-compile-2", "unet", (*_TORCH, "triton"), 9, _network(UNET, (2,), compiled=True)),
-        Slice("vae-compile", "vae", (*_TORCH, "triton"), 6, _network(VAE_DECODER, (sizes.frames,), compiled=True)),
-        *(Slice(f"nano-{name}", "nano", ("gpu", "cupy"), 4, _nano(name)) for name in on_gpu),
-        Slice("bundle", "unet", ("torch", "onnx", "onnxscript", "gpu"), 9, _export),
+        Slice("kernels", "kernels", ("gpu", "cupy", "torch"), _kernels),
+        Slice("unet-eager", "unet", _TORCH, _network(UNET, (1, 2), compiled=False)),
+        Slice("vae-eager", "vae", _TORCH, _network(VAE_DECODER, (sizes.frames, 4, 1), compiled=False)),
+        Slice("unet-compile", "unet", (*_TORCH, "triton"), _network(UNET, (1,), compiled=True)),
+        Slice("unet-compile-2", "unet", (*_TORCH, "triton"), _network(UNET, (2,), compiled=True)),
+        Slice("vae-compile", "vae", (*_TORCH, "triton"), _network(VAE_DECODER, (sizes.frames,), compiled=True)),
+        *(Slice(f"nano-{name}", "nano", ("gpu", "cupy"), _nano(name)) for name in on_gpu),
+        Slice("bundle", "unet", ("torch", "onnx", "onnxscript", "gpu"), _export),
     ]
     for name in on_gpu:
-        slices.append(Slice(f"unet-{name}", "unet", _BUNDLE, 9, _backend(name, UNET, (1, 2))))
-        slices.append(Slice(f"vae-{name}", "vae", _BUNDLE, 6, _backend(name, VAE_DECODER, (4,))))
+        slices.append(Slice(f"unet-{name}", "unet", _BUNDLE, _backend(name, UNET, (1, 2))))
+        slices.append(Slice(f"vae-{name}", "vae", _BUNDLE, _backend(name, VAE_DECODER, (4,))))
         slices += [
-            Slice(f"segment-{steps}-{name}", "segment", _BUNDLE, 9, _segment(name, steps, scale))
+            Slice(f"segment-{steps}-{name}", "segment", _BUNDLE, _segment(name, steps, scale))
             for steps, scale in reversed(sizes.schedules)
         ]
     return slices

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -134,28 +133,6 @@ def measure_torch(
     moved = rate(lambda: target.copy_(source), 2 * source.numel() * 8)
     how = f"torch {torch.__version__} on {device}: {side}^3 product, copy of {source.numel() * 8} bytes"
     return Ceilings(flop, moved, dtype, f"{how}, best of {REPEATS}")
-
-
-def measure_cupy(side: int = GPU_SIDE, copied: int = GPU_COPIED) -> Ceilings:
-    """Ceilings of the first GPU by CuPy, float16 matrices: where there is no torch."""
-    cupy = import_module("cupy")
-    rng = cupy.random.default_rng(0)
-    a, b = (rng.standard_normal((side, side), cupy.float32).astype(cupy.float16) for _ in range(2))
-    source = rng.integers(0, 1 << 62, copied // 8)
-    target, product = cupy.empty_like(source), cupy.empty_like(a)
-
-    def rate(call: Any, amount: float, many: int = 10) -> float:
-        def run() -> None:
-            for _ in range(many):
-                call()
-            cupy.cuda.Device().synchronize()
-
-        return amount * many / min(time_runs(run, REPEATS + 1)[1:])
-
-    flop = rate(lambda: cupy.matmul(a, b, out=product), 2 * side**3)
-    moved = rate(lambda: cupy.copyto(target, source), 2 * source.nbytes)
-    how = f"CuPy {cupy.__version__}: {side}^3 product, copy of {source.nbytes} bytes, best of {REPEATS}"
-    return Ceilings(flop, moved, "float16", how)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from typing import Any
 
 from tgvc.errors import ConfigError
 from tgvc_bench.records import read_record
-from tgvc_bench.report.means import Point, group_clips
+from tgvc_bench.report.means import group_clips
 from tgvc_bench.units import BPP, unit_of
 
 FORMAT = "tgvc-published 1"
@@ -100,14 +100,6 @@ def find_marks(documents: Sequence[Document], metric: str, size: str) -> list[di
                         }
                     )
     return marks
-
-
-def published_points(documents: Sequence[Document], metric: str, size: str) -> list[Point]:
-    """The marks as points of a curve, told from measured ones: `find_best` refuses them."""
-    return [
-        Point(m["system"], metric, size, m["bpp"], m["bpp"], m["value"], 1, True, ours=False)
-        for m in find_marks(documents, metric, size)
-    ]
 
 
 def list_differences(document: Document, record: Record) -> list[str]:

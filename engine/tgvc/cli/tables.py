@@ -14,7 +14,14 @@ if TYPE_CHECKING:  # the encoder and the decoder take long to import, and `tgvc 
     from tgvc.decoder import DecodeReport
     from tgvc.encoder import EncodeReport
 
-_MODE_NAMES = {"F": "flow", "T": "flow + tracks", "G": "global + tracks", "H": "cross-fade", "plain": "plain"}
+_MODE_NAMES = {
+    "F": "flow",
+    "T": "flow + tracks",
+    "G": "global + tracks",
+    "H": "cross-fade",
+    "A": "states",
+    "plain": "plain",
+}
 
 
 def print_lines(rows: Sequence[tuple[str, str]], *, to_stderr: bool = False) -> None:
@@ -81,7 +88,8 @@ def format_networks(report: DecodeReport) -> str:
     if report.solver not in ("", "ddim"):
         steps += f" of {report.solver}"
     place = "" if report.device == "cpu" else f" on {report.device}"
-    return f"bundle {report.bundle}, {steps}, {report.backend} with {', '.join(report.providers)}{place}"
+    made_by = f"{report.backend} with {', '.join(report.providers)}{place}"
+    return ", ".join([f"bundle {report.bundle}", *([steps] if report.steps else []), made_by])
 
 
 def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -98,10 +106,29 @@ def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("layers", format_layers(facts["layers"])),
         ("groups", f"{len(groups)} with {keys:,} key pictures coded at {', '.join(sizes)}"),
         ("motion", f"{format_modes(facts['modes'])}; {sum(g['trajectories'] for g in groups):,} trajectories"),
-        ("loopable", "all groups come back to where they began" if all(g["loopable"] for g in groups) else ""),
+        ("states", format_states(groups)),
+        ("loopable", format_loopable(groups)),
         ("profile", f"{facts['profile']}, seed {facts['seed']}, colour matrix {facts['matrix']}"),
         ("meta", ", ".join(f"{k}={v}" for k, v in facts["meta"].items())),
     ]
+
+
+def format_states(groups: Sequence[Mapping[str, Any]]) -> str:
+    """What is sent of the states of all groups; empty where none are."""
+    told = [group["states"] for group in groups if group["states"]]
+    if not told:
+        return ""
+    found = {name: sorted({states[name] for states in told}) for name in ("parameters", "every")}
+    sizes, steps = (" or ".join(map(str, numbers)) for numbers in found.values())
+    apart = "frame" if steps == "1" else f"{steps} frames"
+    return f"{sum(states['sent'] for states in told):,} of {sizes} parameters, one every {apart}"
+
+
+def format_loopable(groups: Sequence[Mapping[str, Any]]) -> str:
+    """How many groups are loopable; empty if none is."""
+    count = sum(group["loopable"] for group in groups)
+    come = "comes back to where it" if count == 1 else "come back to where they"
+    return f"{count} of {len(groups)} groups {come} began" if count else ""
 
 
 def format_layers(layers: Mapping[str, int]) -> str:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CELL_PX = 8  # width and height of a latent cell of the published network
 LATENT_SCALE = 0.18215  # what samples of the posterior are multiplied by for diffusion
 _GROUPS, _EPS = 32, 1e-6
 

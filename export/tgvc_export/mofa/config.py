@@ -90,14 +90,6 @@ class VideoConfig(_Options):
             widths += [width] * (self.layers_per_block + (not last))
         return widths
 
-    @property
-    def left_levels(self) -> list[int]:
-        """Halvings at which each of `left_widths` lies."""
-        levels, last = [0], len(self.block_out_channels) - 1
-        for level in range(last + 1):
-            levels += [level] * self.layers_per_block + ([level + 1] if level < last else [])
-        return levels
-
 
 @dataclass(frozen=True)
 class AdapterConfig(VideoConfig):

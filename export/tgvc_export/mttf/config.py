@@ -1,4 +1,4 @@
-"""Widths and conventions of MTTF's networks: the published ones, and those of the embedded bundle."""
+"""Widths and conventions of MTTF's networks: the published ones, and those of the bundle ``human-nano``."""
 
 from __future__ import annotations
 
