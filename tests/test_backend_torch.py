@@ -57,6 +57,7 @@ CASES: list[tuple[str, tuple[int, ...], list[Any], dict[str, Any], tuple[int, ..
     ("Concat", X4, [np.ones((2, 1, 8, 4), FLOATS)], {"axis": 1}, (2, 7, 8, 4)),
     ("Conv", X4, [np.ones((4, 3, 3, 3), FLOATS), np.ones(4, FLOATS)], {"group": 2, "pads": [1] * 4}, (2, 4, 8, 4)),
     ("Conv", X4, [np.ones((4, 6, 3, 3), FLOATS)], {"pads": [0, 1, 2, 0], "strides": [2, 1]}, (2, 4, 4, 3)),
+    ("BatchNormalization", X4, [np.full(6, n, FLOATS) for n in (2, 1, 0.3, 0.7)], {"epsilon": 1e-3}, X4),
     ("DepthToSpace", (2, 8, 3, 3), [], {"blocksize": 2, "mode": "CRD"}, (2, 2, 6, 6)),
     ("DepthToSpace", (2, 8, 3, 3), [], {"blocksize": 2}, (2, 2, 6, 6)),
     ("Expand", (2, 1, 4), [np.array([1, 5, 1], INTS)], {}, (2, 5, 4)),

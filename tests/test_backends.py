@@ -284,10 +284,14 @@ def test_the_embedded_networks_give_what_onnx_runtime_gives_on_the_cpu(backend: 
         given = {spec.name: rng.normal(size=full_shape(spec, lengths)).astype(spec.dtype) for spec in record.inputs}
         if name == "denoiser":
             given["t"] = np.array([700], np.float32)
+        if "trust" in given:  # weights of motion, 0..1: sums of others may be next to nothing
+            given["trust"] = rng.uniform(size=given["trust"].shape).astype(np.float32)
         want, got = plain.load(record).run(**given), backend.load(record).run(**given)
         for output, value in want.items():
-            # two dozen layers in float32, each with sums in another order
-            np.testing.assert_allclose(got[output], value, atol=2e-5 * np.abs(value).max(), err_msg=output)
+            # two dozen layers in float32, each with sums in another order; where noise is looked up at places that
+            # layers gave, a rounding of a place is more of one in the value
+            apart = 2e-4 if output == "painted" else 2e-5
+            np.testing.assert_allclose(got[output], value, atol=apart * np.abs(value).max(), err_msg=output)
 
 
 @pytest.mark.parametrize(

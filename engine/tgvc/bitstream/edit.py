@@ -43,7 +43,7 @@ def concatenate(sources: Sequence[BinaryIO], target: BinaryIO) -> int:
     """Append streams to each other; returns the bytes written. Entries of ``meta`` stay where all sources agree.
 
     Raises:
-        ConfigError: no source, or headers that differ in size, rate, colours, generator, networks or seed.
+        ConfigError: no source, or headers that differ in size, rate, colours or seed.
         BitstreamError: a damaged source.
     """
     if not sources:

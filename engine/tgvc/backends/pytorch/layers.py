@@ -83,6 +83,23 @@ def layer_norm(
     return functional.layer_norm(x, tuple(x.shape[axis:]), scale, bias, epsilon)
 
 
+def batch_norm(
+    x: Tensor,
+    scale: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+) -> Tensor:
+    """With the statistics of training, which is over."""
+    if training_mode:
+        raise NotImplementedError("BatchNormalization that is training")
+    return functional.batch_norm(x, mean, variance, scale, bias, False, momentum, epsilon)
+
+
 def instance_norm(x: Tensor, scale: Tensor, bias: Tensor, *, epsilon: float = 1e-5) -> Tensor:
     """Over all axes after the channels."""
     return torch.instance_norm(x, scale, bias, None, None, True, 0.0, epsilon, torch.backends.cudnn.enabled)
@@ -183,6 +200,7 @@ def _even_margins(x: Tensor, pads: Sequence[int] | None, auto_pad: str, axes: in
 LAYERS: dict[str, Any] = OPERATORS | {
     "Attention": attention,
     "AveragePool": average_pool,
+    "BatchNormalization": batch_norm,
     "Conv": convolve,
     "DepthToSpace": depth_to_space,
     "Gemm": general_product,

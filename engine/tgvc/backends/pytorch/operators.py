@@ -154,10 +154,9 @@ def gather(x: Tensor, indices: Tensor, *, axis: int = 0) -> Tensor:
 
 
 def number_range(start: float, limit: float, delta: float) -> Tensor:
-    """From ``start``, before ``limit``. Integers give int64: float ranges do not say which float they are."""
-    if not all(isinstance(number, int) for number in (start, limit, delta)):
-        raise NotImplementedError("Range of other numbers than integers")
-    return torch.arange(start, limit, delta)
+    """From ``start``, before ``limit``: int64 of integers, else float32, as numbers do not say which float they are."""
+    whole = all(isinstance(number, int) for number in (start, limit, delta))
+    return torch.arange(start, limit, delta, dtype=torch.int64 if whole else torch.float32)
 
 
 def pad(
