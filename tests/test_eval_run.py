@@ -23,7 +23,7 @@ from tgvc_bench.evaluation.command import evaluate
 from tgvc_bench.evaluation.plan import Question
 from tgvc_bench.evaluation.run import run_evaluation
 from tgvc_bench.evaluation.systems import System, choose_systems, usual_systems
-from tgvc_bench.evaluation.tables import BEGIN, END, format_tables
+from tgvc_bench.evaluation.tables import BEGIN, END, _saved_cell, format_tables
 from tgvc_bench.report.record import read_evaluation
 
 pytest.importorskip("imageio_ffmpeg", reason="conventional encoders and VMAF need imageio-ffmpeg (extra `eval`)")
@@ -207,6 +207,19 @@ def test_the_command_writes_page_and_tables_and_remakes_the_table_of_a_readme(
     record = json.loads((tmp_path / "eval" / "record.json").read_text())
     assert set(record["entries"][0]["scores"]) == set(record["metrics"])
     assert str(folder) not in record["command"]
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        (["exact"] * 3, "20 %"),
+        (["exact", "exact", "at_least"], "> 20 %"),
+        (["exact", "exact", "at_most"], "< 20 %"),
+        (["exact", "at_least", "at_least"], "–"),
+    ],
+)
+def test_savings_that_are_bounds_are_told_as_such(bounds: list[str], told: str) -> None:
+    assert _saved_cell([{"bits_saved": s, "bound": b} for s, b in zip((0.1, 0.2, 0.3), bounds, strict=True)]) == told
 
 
 def test_metrics_without_their_weights_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:

@@ -192,6 +192,15 @@ def test_a_video_that_cannot_be_played_is_named(browser: Browser, tmp_path: Path
     tab.close()
 
 
+def test_the_page_begins_at_a_rate_that_can_be_played(browser: Browser, tmp_path: Path) -> None:
+    sample = write_sample(tmp_path)
+    for video in (tmp_path / "media").glob(f"*/*-{MIDDLE:g}.*"):
+        video.unlink()
+    for tab in opened(browser, write_report(sample.path, tmp_path / "page.html"), DESKTOP):
+        assert first(tab, "#play-rate", "n.value") == f"{RATES[2]:g}"
+        assert collect(tab, "#stage .pane select option:checked") == ["SVT", "ours"]
+
+
 def test_without_videos_the_page_says_so_and_keeps_the_rest(browser: Browser, tmp_path: Path) -> None:
     sample = write_sample(tmp_path, videos=False)
     for tab in opened(browser, write_report(sample.path, tmp_path / "page.html"), DESKTOP):

@@ -16,6 +16,10 @@ BEGIN, END = "<!-- tgvc eval: begin -->", "<!-- tgvc eval: end -->"
 _DIGITS = {"psnr_y": 2, "vmaf": 1, "vmaf_neg": 1, "tof": 3, "track_error": 2, "flicker": 2}
 _README_METRICS = ("psnr_y", "ms_ssim", "vmaf")
 _README_SAVED = ("psnr_y", "ms_ssim", "vmaf")
+_BOUNDS = (
+    "–: on most clips that encoder does not come to our value at any rate that was measured; >: on some it does not, "
+    "and its best counts."
+)
 _CROPPED = {"square": "Of every clip its middle square is read, then scaled."}
 
 Record = Mapping[str, Any]
@@ -53,7 +57,7 @@ def format_readme(record: Record, system: str) -> str:
         raise ConfigError(
             f"readme: the record has nothing of {system!r}, expected some of {', '.join(record['systems'])}"
         )
-    lines = list(_win_table(record, system))
+    lines = [*_win_table(record, system), "", _BOUNDS]
     if metrics := [m for m in _README_METRICS if m in record["bd_rate"]]:
         found = record["bd_rate"][metrics[0]]
         anchor = record["systems"][found["anchor"]]["title"]
@@ -152,16 +156,26 @@ def _win_table(record: Record, system: str) -> Iterator[str]:
         for name, facts in record["systems"].items():
             if facts["family"] != "conventional":
                 continue
-            compared = [_compared(record, entry, name) for entry in ours]
-            if summary := summarise([c for c in compared if c is not None], name):
+            compared = [c for entry in ours if (c := _compared(record, entry, name)) is not None]
+            if summary := summarise(compared, name):
                 cells = [
                     facts["title"],
                     f"{rate:g} {unit_of(record).short}",
                     f"{summary.won} of 6",
                     f"{summary.won_clips} of {summary.clips}",
                 ]
-                cells += [f"{100 * summary.saved[m]:.0f} %" for m in _README_SAVED]
+                against = [c["against"][name] for c in compared if "against" in c]
+                cells += [_saved_cell([found[m] for found in against]) for m in _README_SAVED]
                 yield "| " + " | ".join(cells) + " |"
+
+
+def _saved_cell(found: Sequence[Mapping[str, Any]]) -> str:
+    """Mean of the bits saved; nothing where most files of the other encoder never come to our value."""
+    known = [f["bits_saved"] for f in found if f["bound"] == "exact"]
+    if 2 * len(known) < len(found):
+        return "–"
+    sign = "" if len(known) == len(found) else "> " if any(f["bound"] == "at_least" for f in found) else "< "
+    return f"{sign}{100 * _mean([f['bits_saved'] for f in found]):.0f} %"
 
 
 def _compared(record: Record, entry: Mapping[str, Any], name: str) -> dict[str, Any] | None:

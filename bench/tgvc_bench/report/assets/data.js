@@ -33,10 +33,17 @@ const sizeNames = Object.keys(data.sizes);
 const meanKey = (size) => `mean ${size}`;
 const isMean = (place) => place.startsWith("mean ") && !clips.has(place);
 
+/** The middle one of the rates at which something can be played; of all, where nothing can. */
+function middleRate() {
+  const played = data.rates.filter((rate) => data.media.some((m) => m.rate === rate));
+  const rates = played.length ? played : data.rates;
+  return rates[Math.floor((rates.length - 1) / 2)];
+}
+
 const state = {
   metric: (metrics.get("ms_ssim") ?? data.metrics[0])?.id,
   place: meanKey(sizeNames[0] ?? ""), // a clip, or the mean over those of one size
-  rate: data.rates[Math.floor((data.rates.length - 1) / 2)],
+  rate: middleRate(),
   hidden: new Set(),
   bands: true,
 };
