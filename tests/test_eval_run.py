@@ -20,9 +20,10 @@ from tgvc_bench import encoders
 from tgvc_bench.evaluation import plan as plans
 from tgvc_bench.evaluation import run as runs
 from tgvc_bench.evaluation.command import evaluate
+from tgvc_bench.evaluation.ours import choose_decoder
 from tgvc_bench.evaluation.plan import Question
 from tgvc_bench.evaluation.run import run_evaluation
-from tgvc_bench.evaluation.systems import System, choose_systems, usual_systems
+from tgvc_bench.evaluation.systems import System, choose_systems, define_system, usual_systems
 from tgvc_bench.evaluation.tables import BEGIN, END, _saved_cell, format_tables
 from tgvc_bench.report.record import read_evaluation
 
@@ -207,6 +208,13 @@ def test_the_command_writes_page_and_tables_and_remakes_the_table_of_a_readme(
     record = json.loads((tmp_path / "eval" / "record.json").read_text())
     assert set(record["entries"][0]["scores"]) == set(record["metrics"])
     assert str(folder) not in record["command"]
+
+
+def test_a_stream_of_states_chooses_its_generator_where_the_system_names_one_that_paints_none() -> None:
+    warp, people = define_system("a=generator=warp"), define_system("b=profile=human,generator=human,decode.bundle=X")
+    assert choose_decoder(warp, {"A": 3}) == {}
+    assert choose_decoder(warp, {"F": 3, "plain": 1}) == {"generator": "warp"}
+    assert choose_decoder(people, {"A": 3}) == {"generator": "human", "bundle": "X"}
 
 
 @pytest.mark.parametrize(

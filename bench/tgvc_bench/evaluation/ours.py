@@ -6,7 +6,7 @@ import io
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from tgvc.api import info
 from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder
+from tgvc.synthesis.human import NAME as HUMAN
 from tgvc_bench.evaluation.motion import read_trajectories
 from tgvc_bench.evaluation.parts import Bench, PartResult, Target, add_scores
 from tgvc_bench.evaluation.sources import Source
@@ -22,7 +23,7 @@ from tgvc_bench.evaluation.systems import System
 from tgvc_bench.records import shorten
 from tgvc_bench.units import BPP, RateUnit, kilobits_per_second
 
-_STATES = "A"  # mode of what only the networks that told it can paint, whichever generator a system names
+_STATES = "A"  # mode of what only networks of people can paint
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class OurPart:
             facts = info(io.BytesIO(stream))
             for system, target in self.targets:
                 with result.catching(self.source.name, self.rate, [system]):
-                    decoder = bench.decoder({} if _STATES in facts["modes"] else system.decode)
+                    decoder = bench.decoder(choose_decoder(system, facts["modes"]))
                     began = time.perf_counter()
                     pictures = [frame.picture for frame in decoder.frames(io.BytesIO(stream))]
                     spent = time.perf_counter() - began
@@ -75,6 +76,15 @@ class OurPart:
                     if target.tracks and (found := read_trajectories(stream))["segments"]:
                         result.files[target.tracks] = json.dumps(found, separators=(",", ":")).encode()
         return result
+
+
+def choose_decoder(system: System, modes: Container[str]) -> Mapping[str, Any]:
+    """Fields of `DecoderConfig` for a stream of these modes.
+
+    Those of the system; but a stream of states, which profile ``auto`` may send, chooses its generator itself where the
+    system names one that cannot paint it.
+    """
+    return {} if _STATES in modes and system.decode.get("generator") != HUMAN else system.decode
 
 
 def stream_name(part: OurPart) -> str:
