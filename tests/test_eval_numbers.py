@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tgvc.config import DecoderConfig, EncoderConfig
+from tgvc.config import PROFILES, DecoderConfig, EncoderConfig
 from tgvc.errors import ConfigError
 from tgvc.types import picture_planes
 from tgvc_bench.evaluation import conventional, motion, systems
 from tgvc_bench.evaluation.bdrate import bd_rate, find_front, mean_with_interval, summarise
-from tgvc_bench.evaluation.code import strip_code
+from tgvc_bench.evaluation.code import PLANNERS, hash_ours, strip_code
 from tgvc_bench.evaluation.plan import Question, entry_key, stream_key
 from tgvc_bench.evaluation.sources import find_clips
 from tgvc_bench.evaluation.tables import BEGIN, END, replace_block
@@ -250,6 +253,32 @@ def test_code_counts_and_comments_do_not() -> None:
     told = '"""Module."""\ndef f(x):  # why\n    """Doc."""\n\n    return x + 1\n'
     assert strip_code(told) == strip_code(plain)
     assert strip_code("def f(x):\n    return x + 2\n") != strip_code(plain)
+
+
+LOADED = """
+import json, sys
+from tgvc.config import EncoderConfig
+from tgvc.planning.profiles import PROFILE_IDS, make_planner
+of_some, found = json.loads(sys.argv[1]), {}
+for profile in PROFILE_IDS:
+    for name in of_some:
+        sys.modules.pop(f"tgvc.planning.{name}", None)
+    planner = make_planner(EncoderConfig(profile=profile, kbps=10), 1, 1)
+    for rival in getattr(planner, "rivals", {}).values():
+        rival.make()
+    found[profile] = [name for name in of_some if f"tgvc.planning.{name}" in sys.modules]
+print(json.dumps(found))
+"""
+
+
+def test_a_planner_counts_for_the_profiles_that_load_it_and_for_no_other() -> None:
+    pytest.importorskip("hdbscan", reason="profile tgvc needs hdbscan (extra `cluster`)")
+    ran = subprocess.run(
+        [sys.executable, "-c", LOADED, json.dumps(list(PLANNERS))], capture_output=True, text=True, check=True
+    )
+    wanted = {profile: [name for name, users in PLANNERS.items() if profile in users] for profile in PROFILES}
+    assert json.loads(ran.stdout) == wanted
+    assert len({hash_ours(profile) for profile in PROFILES}) == len(PROFILES)
 
 
 def test_new_networks_count_for_the_systems_that_use_them_and_for_no_other(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_an_interrupted_run_leaves_a_fuller_record_and_the_next_one_goes_on(
 ) -> None:
     output = Path(shutil.copytree(finished, tmp_path / "eval"))
     before = (output / "record.json").read_bytes()
-    monkeypatch.setattr(plans, "hash_ours", lambda: "the encoder has changed")
+    monkeypatch.setattr(plans, "hash_ours", lambda profile: f"{profile}: the encoder has changed")
     run_all = runs.run_all
 
     def interrupted(*arguments: Any) -> Iterator[Any]:

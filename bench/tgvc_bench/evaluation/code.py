@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +15,13 @@ from tgvc.models.manifest import MANIFEST
 
 # rooms of tgvc that touch no picture
 _APART = ("__main__", "api", "batch", "cli", "demo", "doctor", "fetch", "view")
+# what plans for some profiles alone, and for which
+PLANNERS = {
+    "actdiff": ("actdiff",),
+    "dynamics": ("dynamics", "auto"),
+    "human": ("human", "auto"),
+    "semantic": ("tgvc",),
+}
 _SCORES = (
     "change", "clips", "fidelity", "ffmpeg", "metrics", "realism", "units", "vmaf", "neural",
     "evaluation.motion", "evaluation.parts", "evaluation.previews", "evaluation.scoring", "evaluation.sources",
@@ -24,10 +31,15 @@ _CONVENTIONAL = ("baselines", "encoders", "evaluation.conventional")
 
 
 @cache
-def hash_ours() -> str:
-    """SHA-256 over encoder, decoder, kernels and scores; networks are not in it, see `hash_networks`."""
+def hash_ours(profile: str = "auto") -> str:
+    """SHA-256 over encoder, decoder, kernels and scores; networks are not in it, see `hash_networks`.
+
+    Planners that ``profile`` does not use are left out, so that a change of one leaves what others planned as it is.
+    """
     rooms = [p for p in sorted(_root("tgvc").iterdir()) if p.stem not in _APART and p.name != "assets"]
-    return _hash_modules([*rooms, _root("tgvc_kernels"), *_bench(_SCORES + _OURS)])
+    planning = _root("tgvc") / "planning"
+    apart = {planning / f"{name}.py" for name, profiles in PLANNERS.items() if profile not in profiles}
+    return _hash_modules([*rooms, _root("tgvc_kernels"), *_bench(_SCORES + _OURS)], apart)
 
 
 def hash_networks(names: Iterable[str]) -> list[str | None]:
@@ -55,10 +67,11 @@ def _bench(names: Iterable[str]) -> list[Path]:
     return [path if path.is_dir() else path.with_suffix(".py") for path in paths]
 
 
-def _hash_modules(places: Iterable[Path]) -> str:
+def _hash_modules(places: Iterable[Path], apart: Collection[Path] = ()) -> str:
     digest = hashlib.sha256()
     for place in places:
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place] * (place.suffix == ".py"):
+        inner = sorted(place.rglob("*.py")) if place.is_dir() else [place] * (place.suffix == ".py")
+        for path in (p for p in inner if p not in apart):
             digest.update(f"{place.name}/{path.name}\0{strip_code(path.read_text())}\0".encode())
     return digest.hexdigest()
 

@@ -83,7 +83,7 @@ class Question:
 def entry_key(question: Question, identity: str, system: System, rate: float) -> str:
     """Everything that decides an entry, as a hash: the pictures, what is done with them, by which code."""
     networks = hash_networks([*system.eyes, *system.painters])
-    code = [hash_conventional(), ffmpeg_version()] if system.codec else [hash_ours(), *networks]
+    code = [hash_conventional(), ffmpeg_version()] if system.codec else [hash_ours(system.profile), *networks]
     vmaf = [ffmpeg_version()] if any(m.startswith("vmaf") for m in question.metrics) else []
     sizes = None if question.sizes is None else [str(s) for s in question.sizes]
     facts = [
@@ -96,7 +96,7 @@ def entry_key(question: Question, identity: str, system: System, rate: float) ->
 
 def stream_key(identity: str, system: System, rate: float, unit: RateUnit) -> str:
     """Everything that decides a stream of ours."""
-    facts = [identity, *_asked(rate, unit), dict(system.encode), hash_ours(), *hash_networks(system.eyes)]
+    facts = [identity, *_asked(rate, unit), dict(system.encode), hash_ours(system.profile), *hash_networks(system.eyes)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

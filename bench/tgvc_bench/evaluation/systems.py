@@ -62,10 +62,15 @@ class System:
         return "conventional" if self.codec else "tgvc"
 
     @property
+    def profile(self) -> str:
+        """Whose planner encodes, for a system of ours."""
+        return str(self.encode.get("profile", "auto"))
+
+    @property
     def eyes(self) -> list[str]:
         """Names or folders of the bundles that the encoder may look with."""
         named = [str(self.encode[option]) for option in ("embedder", "tracker", "bundle") if option in self.encode]
-        people = not self.codec and "bundle" not in self.encode and self.encode.get("profile", "auto") in _OF_PEOPLE
+        people = not self.codec and "bundle" not in self.encode and self.profile in _OF_PEOPLE
         return named + [HUMAN_BUNDLE] * people
 
     @property
