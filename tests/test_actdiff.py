@@ -14,9 +14,7 @@ from actdiff_samples import H, W, grey, sliding, texture
 from conftest import MakeClip
 from test_codec import write_clip
 from tgvc.analysis.cotracker import NetworkTracker
-from tgvc.analysis.coverage import (
-    Structure,
-)
+from tgvc.analysis.coverage import Score, Structure
 from tgvc.analysis.flow import pixel_grid
 from tgvc.analysis.following import FlowFollower, KeyScan, NetworkFollower, shrink_pictures
 from tgvc.bitstream.container import Reader
@@ -26,7 +24,7 @@ from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder
 from tgvc.errors import ConfigError
-from tgvc.planning.actdiff import ActivePlanner, even_keys, limits_at
+from tgvc.planning.actdiff import LADDER, ActivePlanner, even_keys, limits_at
 from tgvc.planning.group import Task
 from tgvc.summary import read_segments
 from tgvc.types import Picture, TrackSet, picture_planes
@@ -161,6 +159,30 @@ def test_a_coverage_that_is_asked_for_is_the_only_rung() -> None:
     assert limits_at(0.7).distance == 1.0
     # a slide of 3 px of 128 per frame: 0.7 is left after 12 frames, and flow loses some of the border before
     assert 6 <= sets[1][1] <= 13
+
+
+@pytest.mark.parametrize(("lost", "denser"), [(0.0, False), (0.003, True), (0.05, False)])
+def test_where_little_moves_stricter_rungs_lead_to_every_frame(
+    lost: float, denser: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``lost``: coverage that every further frame loses."""
+
+    class Slow:
+        def __init__(self, start: int) -> None:
+            self.start = start
+
+        def score(self, frame: int) -> Score:
+            return Score(1 - lost * (frame - self.start), 0.0)
+
+    planner = ActivePlanner(0, 1)
+    monkeypatch.setattr(planner, "_scan", lambda task, start: Slow(start))
+    counts = [len(keys) for keys in planner._key_ladder(Task([grey(np.zeros((H, W)))] * 64, 4000.0))]
+    assert counts == sorted(set(counts), reverse=True)
+    assert counts[0] == 64
+    if denser:  # from rung to rung no more than a bit above an octave, and the published limits' rungs are still there
+        assert all(a <= 2.2 * b for a, b in pairwise(counts[: counts.index(8) + 1])), counts
+    else:  # a picture that stands still, and one of which the first rung nearly takes every frame, have no more
+        assert len(counts) <= 2 + len(LADDER)
 
 
 def test_fixed_groups_have_as_many_keys_and_even_gaps(make_clip: MakeClip) -> None:

@@ -45,6 +45,10 @@ LADDER = (
     Limits(0.55, 1.3),
     Limits(0.35, 2.5),
 )
+# Where hardly anything moves, the first rung leaves far more than an octave to every frame: stricter ones, this many at
+# most, go between them, each with so much of what the one before lets pass. 0.7 is half an octave to one on faces.
+_STRICTER = 0.7
+_STRICTEST = 6
 PUBLISHED_COVERAGE = 0.7  # of the published code, with a distance of 0.3; its paper has 0.8 and a similarity of 0.85
 TRACK_STEP = step_code(1.0)
 _WHOLE_PX = step_code(1.0)
@@ -169,10 +173,16 @@ class ActivePlanner(GroupPlanner):
             return self._scan(task, start).score(frame)
 
         fixed = PUBLISHED_COVERAGE if self._parity else self._coverage
-        rungs = LADDER if fixed is None else (limits_at(fixed),)
-        limits = [Limits(rung.coverage, rung.distance * self._perceptual.limit) for rung in rungs]
-        ladder = [cover_video(count, score, limit, MAX_GAP + 1, parity=self._parity) for limit in limits]
+
+        def cover(rung: Limits) -> tuple[int, ...]:
+            limits = Limits(rung.coverage, rung.distance * self._perceptual.limit)
+            return cover_video(count, score, limits, MAX_GAP + 1, parity=self._parity)
+
+        ladder = [cover(rung) for rung in (LADDER if fixed is None else (limits_at(fixed),))]
         if fixed is None:
+            for n in range(1, _STRICTEST + 1):
+                if 2 * len(ladder[0]) < count:
+                    ladder.insert(0, cover(tighten(LADDER[0], _STRICTER**n)))
             ladder = [uniform_keys(count, 1), *ladder, uniform_keys(count, MAX_GAP)]
         if self._gops == "fixed":
             ladder = [even_keys(count, len(keys)) for keys in ladder]
@@ -299,6 +309,11 @@ def limits_at(coverage: float) -> Limits:
     rungs = LADDER[::-1]
     distance = np.interp(coverage, [rung.coverage for rung in rungs], [rung.distance for rung in rungs])
     return Limits(coverage, float(distance))
+
+
+def tighten(limits: Limits, share: float) -> Limits:
+    """Limits that let pass so much (0..1) of what ``limits`` let pass."""
+    return Limits(1 - share * (1 - limits.coverage), share * limits.distance)
 
 
 def even_keys(count: int, keys: int) -> tuple[int, ...]:
