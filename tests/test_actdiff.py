@@ -24,8 +24,9 @@ from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.decoder import Decoder
 from tgvc.encoder import Encoder
 from tgvc.errors import ConfigError
-from tgvc.planning.actdiff import LADDER, ActivePlanner, even_keys, limits_at
+from tgvc.planning.actdiff import ActivePlanner
 from tgvc.planning.group import Task
+from tgvc.planning.keyladder import LADDER, even_keys, limits_at
 from tgvc.summary import read_segments
 from tgvc.types import Picture, TrackSet, picture_planes
 

@@ -17,8 +17,9 @@ from tgvc.analysis.coverage import (
 )
 from tgvc.analysis.flow import pixel_grid
 from tgvc.analysis.following import FlowFollower, KeyScan, shrink_pictures
-from tgvc.planning.actdiff import LADDER, ActivePlanner
+from tgvc.planning.actdiff import ActivePlanner
 from tgvc.planning.group import Task
+from tgvc.planning.keyladder import LADDER
 
 
 def all_seen(places: np.ndarray) -> np.ndarray:

@@ -20,6 +20,7 @@ PLANNERS = {
     "actdiff": ("actdiff",),
     "dynamics": ("dynamics", "auto"),
     "human": ("human", "auto"),
+    "keyladder": ("actdiff",),
     "semantic": ("tgvc",),
 }
 _SCORES = (

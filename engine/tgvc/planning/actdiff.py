@@ -15,7 +15,7 @@ from threading import Lock
 import numpy as np
 
 from tgvc.analysis.cotracker import NetworkTracker
-from tgvc.analysis.coverage import Limits, Perceptual, Score, Structure, cover_video
+from tgvc.analysis.coverage import Perceptual, Score, Structure
 from tgvc.analysis.following import FlowFollower, Follower, KeyScan, NetworkFollower, shrink_pictures
 from tgvc.analysis.selection import CELLS, edge_weights, rank_moving, spread_points
 from tgvc.bitstream.group import MAX_GAP, uniform_keys
@@ -28,28 +28,13 @@ from tgvc.errors import ConfigError
 from tgvc.models.rgb import to_levels
 from tgvc.planning.globalmotion import fit_tracks
 from tgvc.planning.group import GroupPlanner, Task, bit_price
+from tgvc.planning.keyladder import PUBLISHED_COVERAGE, build_ladder, even_keys
 from tgvc.planning.plan import GroupPlan, render_group, shown_error
 from tgvc.planning.sampling import Moving, TrackLine, buy_as_published, buy_greedily, match_bits
 from tgvc.planning.segment import GLOBAL_STEP
 from tgvc.synthesis.motion import model_at
 from tgvc.types import FloatArray, Picture, picture_planes, picture_size
 
-# About an octave of key frames apart: coverage, and distance in units of the limit that belongs to the published
-# coverage (docs/actdiff.md tells how they were set). Before them every frame is a key frame, after them no frame fails.
-LADDER = (
-    Limits(0.97, 0.6),
-    Limits(0.93, 0.75),
-    Limits(0.88, 0.85),
-    Limits(0.8, 0.9),
-    Limits(0.7, 1.0),
-    Limits(0.55, 1.3),
-    Limits(0.35, 2.5),
-)
-# Where hardly anything moves, the first rung leaves far more than an octave to every frame: stricter ones, this many at
-# most, go between them, each with so much of what the one before lets pass. 0.7 is half an octave to one on faces.
-_STRICTER = 0.7
-_STRICTEST = 6
-PUBLISHED_COVERAGE = 0.7  # of the published code, with a distance of 0.3; its paper has 0.8 and a similarity of 0.85
 TRACK_STEP = step_code(1.0)
 _WHOLE_PX = step_code(1.0)
 _SHRINK = 2  # px of the picture per px of the flow
@@ -173,17 +158,7 @@ class ActivePlanner(GroupPlanner):
             return self._scan(task, start).score(frame)
 
         fixed = PUBLISHED_COVERAGE if self._parity else self._coverage
-
-        def cover(rung: Limits) -> tuple[int, ...]:
-            limits = Limits(rung.coverage, rung.distance * self._perceptual.limit)
-            return cover_video(count, score, limits, MAX_GAP + 1, parity=self._parity)
-
-        ladder = [cover(rung) for rung in (LADDER if fixed is None else (limits_at(fixed),))]
-        if fixed is None:
-            for n in range(1, _STRICTEST + 1):
-                if 2 * len(ladder[0]) < count:
-                    ladder.insert(0, cover(tighten(LADDER[0], _STRICTER**n)))
-            ladder = [uniform_keys(count, 1), *ladder, uniform_keys(count, MAX_GAP)]
+        ladder = build_ladder(count, score, self._perceptual.limit, fixed, parity=self._parity)
         if self._gops == "fixed":
             ladder = [even_keys(count, len(keys)) for keys in ladder]
         return list(dict.fromkeys(ladder))
@@ -302,21 +277,3 @@ class ActivePlanner(GroupPlanner):
             transform="dpcm" if self._parity else "dst",
         )
         return moving, edges
-
-
-def limits_at(coverage: float) -> Limits:
-    """The limits that belong to a coverage, between those of `LADDER`; at the published one the distance is 1 unit."""
-    rungs = LADDER[::-1]
-    distance = np.interp(coverage, [rung.coverage for rung in rungs], [rung.distance for rung in rungs])
-    return Limits(coverage, float(distance))
-
-
-def tighten(limits: Limits, share: float) -> Limits:
-    """Limits that let pass so much (0..1) of what ``limits`` let pass."""
-    return Limits(1 - share * (1 - limits.coverage), share * limits.distance)
-
-
-def even_keys(count: int, keys: int) -> tuple[int, ...]:
-    """So many key frames, evenly spaced from 0 to the last frame; more where they would be too far apart."""
-    keys = max(keys, math.ceil((count - 1) / MAX_GAP) + 1) if count > 1 else 1
-    return tuple(int(n) for n in np.rint(np.linspace(0, count - 1, keys)).astype(int))
