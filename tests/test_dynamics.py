@@ -116,6 +116,39 @@ def test_a_group_may_end_without_a_key_picture_and_is_decoded_as_it_was_planned(
         tgvc.decode_frames(tmp_path / "clip.tgvc", spread="nearest", generator="latent")
 
 
+def appearing_clip(frames: range) -> list[Picture]:
+    """A still picture; something else covers most of it in some frames, of which its key picture knows nothing."""
+    rng = np.random.default_rng(0)
+    before, within = (
+        cv2.resize(rng.integers(30, 226, (10, 16), np.uint8), (W, H), interpolation=cv2.INTER_CUBIC) for _ in range(2)
+    )
+    grey = np.full((H // 2, W // 2), 128, np.uint8)
+    lumas = [before.copy() for _ in range(FRAMES)]
+    for frame in frames:
+        lumas[frame][20:110, 30:160] = within[20:110, 30:160]
+    return [join_planes(luma, grey, grey) for luma in lumas]
+
+
+def test_an_open_group_gets_a_key_picture_where_the_decoder_has_drifted(monkeypatch: pytest.MonkeyPatch) -> None:
+    ladder = DynamicsPlanner._key_ladder
+    monkeypatch.setattr(DynamicsPlanner, "_key_ladder", lambda s, task: [k for k in ladder(s, task) if len(k) < 2])
+    task = Task(appearing_clip(range(6, FRAMES)), 2500.0)
+    plan = DynamicsPlanner(2, 1).plan(task)
+    assert plan.fits
+    assert {0, 8} <= set(plan.keys)
+    assert plan.keys[-1] < FRAMES - 1  # and stays open
+    without = DynamicsPlanner(1, 1).plan(task)  # an effort that refreshes nothing
+    assert without.keys == (0,)
+    assert plan.verdict.merit > without.verdict.merit + 1
+
+
+def test_a_spacing_that_is_asked_for_is_kept_by_every_effort() -> None:
+    task = Task(appearing_clip(range(6, 11)), 2500.0)
+    for effort in (1, 2):
+        plan = DynamicsPlanner(effort, 1, spacing=4).plan(task)
+        assert np.diff((*plan.keys, FRAMES - 1)[: len(plan.keys)]).tolist() == [4] * (len(plan.keys) - 1)
+
+
 def test_half_a_swing_does_not_come_back() -> None:
     plan = DynamicsPlanner(0, 1, spacing=16).plan(Task(list(swaying_clip()[:5]), 900.0))
     assert any(len(s.anchors) for s in plan.segments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tgvc.bitstream.anchors import anchor_bits
-from tgvc.bitstream.motion import SegmentMotion, anchor_grid, anchor_points, series_samples
+from tgvc.bitstream.motion import SegmentMotion, anchor_grid, series_samples
 from tgvc.bitstream.rangecoder import RangeEncoder
 from tgvc.bitstream.tracks import MotionCoder, canonical, decode_motion, encode_motion
-from tgvc.bitstream.transform import TRANSFORMS, dequantise, quantise, step_px
+from tgvc.bitstream.transform import TRANSFORMS, quantise, step_px
 from tgvc.errors import BitstreamError
+from tgvc.types import picture_planes
+from tgvc.video.reader import open_video
+from tgvc_bench.tracks import DESIGN, price_tracks, track_corners
 from track_samples import WIDE, smooth_tracks, spread_cells
 
 GRID = (20, 12)
@@ -55,30 +57,6 @@ def random_segment(rng: np.random.Generator, grid=GRID) -> SegmentMotion:
 def random_group(seed: int, count: int, grid=GRID) -> list[SegmentMotion]:
     rng = np.random.default_rng(seed)
     return [random_segment(rng, grid) for _ in range(count)]
-
-
-def price_at(clips, rms_px: float, transform="dst") -> tuple[float, float]:
-    """(bits per track and segment, rms error in px) at the coarsest step whose error is at most ``rms_px``.
-
-    ``clips``: per clip a list of (anchors, displacements); the segments of a clip make one group.
-    """
-    for code in range(63, -1, -1):
-        step, squares, points = step_px(code), 0.0, 0
-        for _, tracks in (segment for clip in clips for segment in clip):
-            error = dequantise(quantise(tracks, step, transform), step, transform) - tracks
-            squares, points = squares + float((error.astype(np.float64) ** 2).sum()), points + error.size // 2
-        if (rms := (squares / points) ** 0.5) <= rms_px:
-            break
-    bits = count = 0
-    for clip in clips:
-        group = [
-            SegmentMotion.of(
-                "G", t.shape[1] + 1, transform=transform, track_step=code, anchors=a, coefs=quantise(t, step, transform)
-            )
-            for a, t in clip
-        ]
-        bits, count = bits + 8 * len(encode_motion(group, WIDE)), count + sum(len(s.anchors) for s in group)
-    return bits / count, rms
 
 
 @given(st.integers(0, 2**32), st.integers(1, 6))
@@ -261,11 +239,8 @@ def test_motion_of_all_zeros_costs_next_to_nothing():
 )
 def test_smooth_tracks_cost_no_more_than_pinned(count, rms_px, bound):
     clips = [[(spread_cells(count, s), smooth_tracks(count, 24, s)) for s in range(3)]]
-    bits, _ = price_at(clips, rms_px)
+    bits, _ = price_tracks(clips, rms_px)
     assert bits <= bound  # 2 % above what was measured when the format was fixed
-
-
-TABLE = {(32, 1.25): 79, (32, 2.2): 56, (300, 1.25): 70, (300, 2.2): 48}  # bits per track and 25 frames, design target
 
 
 @pytest.fixture(scope="module")
@@ -274,46 +249,17 @@ def real_tracks():
     if not (root := os.environ.get("TGVC_CLIPS")):
         pytest.skip("TGVC_CLIPS is not set: no real clips to track")
     names = ("published/Beauty/tgvc_traj.mp4", "test/t05_chicken.mp4", "test/t07_bee.mp4", "test/t11_dance.mp4")
-    return {count: [track_clip(Path(root) / name, count) for name in names] for count in (32, 300)}
+    films = [read_planes(Path(root) / name) for name in names]
+    return {count: [track_corners(film, count) for film in films] for count in (32, 300)}
 
 
-def track_clip(path: Path, count: int):
-    import av
-    import cv2
-
-    cv2.setNumThreads(1)
-    with av.open(str(path)) as video:
-        frames = [f.to_ndarray(format="gray") for f, _ in zip(video.decode(video=0), range(73), strict=False)]
-    segments = []
-    for first in range(0, len(frames) - 24, 24):
-        part = frames[first : first + 25]
-        anchors = pick_anchors(cv2.cornerMinEigenVal(part[0], 7), count)
-        points = [anchor_points(anchors)[:, None]]
-        alive = np.ones(len(anchors), bool)
-        for before, after in pairwise(part):
-            moved, found, _ = cv2.calcOpticalFlowPyrLK(before, after, points[-1], None, winSize=(15, 15), maxLevel=3)
-            alive &= found[:, 0] == 1
-            points.append(moved)
-        xy = np.stack([p[:, 0] for p in points], 1)[alive]
-        segments.append((anchors[alive], xy[:, 1:] - xy[:, :1]))
-    return segments
+def read_planes(path: Path) -> list[np.ndarray]:
+    with open_video(path, size=(512, 320), frames=73) as video:
+        return [np.ascontiguousarray(picture_planes(frame.picture)[0]) for frame in video]
 
 
-def pick_anchors(corners: np.ndarray, count: int) -> np.ndarray:
-    """The cells of the strongest corners, kept apart."""
-    strength, apart = corners[2::4, 2::4].copy(), 6 if count <= 32 else 2
-    cells = []
-    for _ in range(count):
-        y, x = np.unravel_index(np.argmax(strength), strength.shape)
-        if strength[y, x] <= 0:
-            break
-        cells.append((x, y))
-        strength[max(0, y - apart) : y + apart + 1, max(0, x - apart) : x + apart + 1] = 0
-    return np.array(cells, np.int32)
-
-
-@pytest.mark.parametrize(("count", "rms_px"), list(TABLE))
+@pytest.mark.parametrize(("count", "rms_px"), list(DESIGN))
 def test_real_tracks_cost_no_more_than_the_design_asks(real_tracks, count, rms_px):
-    bits, rms = price_at(real_tracks[count], rms_px)
+    bits, rms = price_tracks(real_tracks[count], rms_px)
     print(f"{count} tracks: {bits:.1f} bits per track and 25 frames at {rms:.2f} px")
-    assert bits <= TABLE[count, rms_px]
+    assert bits <= DESIGN[count, rms_px]

@@ -115,7 +115,7 @@ class Decoder:
                         on_progress("decode", report.frames, None)
                 if report.frames == 0:
                     raise ConfigError(f"start={self.config.start}, end={self.config.end}: no frame lies in this range")
-        for name, fact in self._generator.facts.items():  # of a stream of states, known only now
+        for name, fact in clock.painter.items():
             setattr(report, name, fact)
         report.seconds, report.stages = time.perf_counter() - began, dict(clock.seconds)
         return report

@@ -8,17 +8,21 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
 _PATIENCE_S = 1.0  # for a thread that was told to stop; one that waits for a pipe is left alone then
 
 
 class StageClock:
-    """Seconds per stage, added up over all threads."""
+    """What one decode tells: seconds per stage, added up over all threads, and what painted.
+
+    ``painter``: what a report tells of the generator, where only the stream says which one paints; else empty.
+    """
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self.painter: dict[str, Any] = {}
         self._lock = threading.Lock()
 
     @contextmanager

@@ -123,10 +123,14 @@ class DynamicsPlanner(GroupPlanner):
     def _uneven_keys(
         self, tried: Mapping[Choice, GroupPlan], choice: Choice, reference: float
     ) -> Iterator[tuple[int, ...]]:
-        """Key pictures added where the picture has drifted away from the source."""
+        """Key pictures added where the picture has drifted away from the source, unless a spacing is asked for."""
+        if len(self._spacings) < 2:
+            return
         plan = tried[choice]
-        if plan.frames - 1 == choice.keys[-1]:
-            yield split_failures(choice.keys, plan.verdict.frames, _REFRESH, plain=False)
+        end = plan.frames - 1
+        stops = choice.keys if choice.keys[-1] == end else (*choice.keys, end)
+        added = split_failures(stops, plan.verdict.frames, _REFRESH, plain=False)
+        yield tuple(key for key in added if key in choice.keys or key != end)  # an open group stays open
 
     def _plan_motion(
         self, task: Task, keys: tuple[int, ...], decoded: list[Picture], key_bytes: int

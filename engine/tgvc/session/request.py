@@ -170,7 +170,7 @@ class Request:
                 report.frames += 1
             if report.frames == 0:
                 raise ConfigError(f"start={config.start}, end={config.end}: no frame lies in this range")
-        for name, fact in self._stream.decoder.facts.items():
+        for name, fact in (self._stream.decoder.facts | self._stream.clock.painter).items():
             setattr(report, name, fact)
         stats = self.stats
         report.seconds, report.stages = stats.seconds, dict(stats.stages)

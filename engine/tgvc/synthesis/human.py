@@ -7,6 +7,7 @@ soon as its own state is.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from threading import Lock
 from typing import Any
 
 from tgvc.errors import ConfigError
@@ -29,7 +30,7 @@ class HumanGroups:
     """
 
     def __init__(self, open_networks: Callable[[int], HumanNetworks]) -> None:
-        self._open, self._nets = open_networks, dict[int, HumanNetworks]()
+        self._open, self._nets, self._lock = open_networks, dict[int, HumanNetworks](), Lock()
         self._facts: dict[str, Any] = {"generator": NAME}
 
     @property
@@ -39,16 +40,17 @@ class HumanGroups:
 
     def prepare(self, matrix: int) -> HumanNetworks:
         """The networks for pictures of a colour matrix code, opened if they are not."""
-        if matrix not in self._nets:
-            nets = self._nets[matrix] = self._open(matrix)
-            backend = nets.backend
-            self._facts = {
-                "generator": NAME,
-                "bundle": nets.bundle.label,
-                "backend": f"{backend.name} {backend.version}",
-                "providers": backend.providers,
-            }
-        return self._nets[matrix]
+        with self._lock:  # groups of several streams may be painted at once
+            if matrix not in self._nets:
+                nets = self._nets[matrix] = self._open(matrix)
+                backend = nets.backend
+                self._facts = {
+                    "generator": NAME,
+                    "bundle": nets.bundle.label,
+                    "backend": f"{backend.name} {backend.version}",
+                    "providers": backend.providers,
+                }
+            return self._nets[matrix]
 
     def render_group(
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
@@ -90,13 +92,13 @@ class GroupsByKind:
 
     def __init__(self, asked: str | None, tracks: GroupGenerator | None, states: HumanGroups | None) -> None:
         self._asked, self._tracks, self._states = asked, tracks, states
-        self._used: GroupGenerator | None = tracks or states
 
     @property
     def facts(self) -> dict[str, Any]:
-        """See `GroupGenerator.facts`: of the generator of states once it has painted."""
-        assert self._used is not None
-        return self._used.facts
+        """See `GroupGenerator.facts`; where states are painted instead, ``clock.painter`` tells of theirs."""
+        generator = self._tracks or self._states
+        assert generator is not None
+        return generator.facts
 
     def render_group(
         self, group: DecodedGroup, clock: StageClock, on_progress: OnProgress | None = None
@@ -113,11 +115,14 @@ class GroupsByKind:
                 )
             yield from group.keys
             return
-        painter = self._tracks if group.states is None else self._states
-        if painter is None:
+        if group.states is None:
+            assert self._tracks is not None
+            yield from self._tracks.render_group(group, clock, on_progress)
+            return
+        if self._states is None:
             raise ConfigError(
                 f"generator={self._asked}: expected none, or human: this motion is states of its networks"
             )
-        if group.states is not None:
-            self._used = painter
-        yield from painter.render_group(group, clock, on_progress)
+        self._states.prepare(group.matrix)
+        clock.painter = self._states.facts
+        yield from self._states.render_group(group, clock, on_progress)

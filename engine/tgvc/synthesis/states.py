@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tgvc.bitstream.affine import AffineReader, restore_states, step_size
 from tgvc.bitstream.group import Group
 from tgvc.bitstream.segments import read_states
+from tgvc.errors import BitstreamError
 from tgvc.types import FloatArray
 
 _Doubles: TypeAlias = npt.NDArray[np.float64]
@@ -46,7 +47,13 @@ def read_group_states(group: Group) -> GroupStates:
     if not isinstance(payload, bytes):
         reader = AffineReader(group.motion, lengths)
         coming = iter(reader)
-        return GroupStates(reader.networks, tuple(_ComingRun(reader, coming, frames) for frames in lengths))
+        last = max((n for n, frames in enumerate(lengths) if frames > 1), default=-1)
+        if last < 0:
+            finish_states(coming)
+        return GroupStates(
+            reader.networks,
+            tuple(_ComingRun(reader, coming, frames, ends=n == last) for n, frames in enumerate(lengths)),
+        )
     motion = read_states(group)
     runs = (
         restore_states(levels, frames, step=motion.step, decimation=motion.decimation)
@@ -58,8 +65,10 @@ def read_group_states(group: Group) -> GroupStates:
 class _ComingRun:
     """The states of one key picture, out of those of the whole group as they come."""
 
-    def __init__(self, reader: AffineReader, coming: Iterator[tuple[int, int, list[int]]], frames: int) -> None:
-        self._reader, self._coming, self._frames = reader, coming, frames
+    def __init__(
+        self, reader: AffineReader, coming: Iterator[tuple[int, int, list[int]]], frames: int, *, ends: bool
+    ) -> None:
+        self._reader, self._coming, self._frames, self._ends = reader, coming, frames, ends
 
     def __len__(self) -> int:
         return self._frames
@@ -73,8 +82,20 @@ class _ComingRun:
         while place < self._frames - 1:
             _, frame, levels = next(self._coming)
             state = np.asarray(levels, np.float64) * size
+            if self._ends and frame == self._frames - 1:  # before the last frame, for nobody asks after it
+                finish_states(self._coming)
             yield from _between(last, state, place, frame)
             place, last = frame, state
+
+
+def finish_states(coming: Iterator[tuple[int, int, list[int]]]) -> None:
+    """Read on to the end of the payload, after its last state.
+
+    Raises:
+        BitstreamError: more follows.
+    """
+    for _ in coming:
+        raise BitstreamError("affine motion: a state too many")
 
 
 def _between(last: _Doubles, state: _Doubles, place: int, frame: int) -> Sequence[FloatArray]:
