@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 import zlib
+from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +26,7 @@ from tgvc.synthesis.conditions import key_fineness
 from tgvc.synthesis.grain import read_texture
 from tgvc.synthesis.group import DecodedGroup
 from tgvc.synthesis.motion import read_motion
+from tgvc.synthesis.room import check_room
 from tgvc.synthesis.states import read_group_states
 from tgvc.timing import moment, shown_times
 from tgvc.types import OnProgress, VideoInfo
@@ -146,19 +148,22 @@ class Decoder:
 
         Raises:
             BitstreamError: a damaged group, after those before it.
-            ConfigError: the networks would find no memory for pictures of this size.
+            ConfigError: a group, or the networks, would find no memory for pictures of this size.
         """
         if self._networks is not None:
             check_memory(self.config, self._networks, (reader.header.width, reader.header.height))
         start, end = self._range()
         fps, now = reader.header.fps, Fraction(0)
         for group in reader:
-            if end is not None and now >= end:
-                return
             times = shown_times(group, now, fps)
+            if end is not None and times[0] >= end:
+                return
             now = times[-1] + 1 / fps
             if times[-1] >= start:
+                check_room(group, (reader.header.width, reader.header.height), self.config.threads)
                 yield TimedGroup(times, group.hide_head, decode_group(group, reader.header, clock))
+            if end is not None and times[-1] >= end:  # so that damage behind the range harms nobody
+                return
 
     def paint_group(
         self, timed: TimedGroup, clock: StageClock, on_progress: OnProgress | None = None
@@ -173,10 +178,14 @@ class Decoder:
             on_progress: told of denoising steps, from other threads too.
         """
         start, end = self._range()
+        wanted = sum(end is None or time_ < end for time_ in timed.times)
+        last = timed.hidden + wanted == timed.group.frames
         with closing(self._generator.render_group(timed.group, clock, on_progress)) as pictures:
-            for time_, picture in zip(timed.times, islice(pictures, timed.hidden, None), strict=False):
-                if time_ >= start and (end is None or time_ < end):
+            for time_, picture in zip(timed.times[:wanted], islice(pictures, timed.hidden, None), strict=False):
+                if time_ >= start:
                     yield TimedPicture(time_, picture)
+            if last:
+                deque(pictures, 0)  # a generator that has come to its end has given back what it used
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -9,11 +9,13 @@ from tgvc.errors import ConfigError
 
 
 def shown_times(group: Group, clock: Fraction, fps: Fraction) -> list[Fraction]:
-    """Times of the shown frames of a group in seconds; ``clock`` is when its first shown frame is due."""
+    """Times of the shown frames of a group in seconds, none before 0; ``clock`` is when its first one is due."""
     if group.times is None:
         return [clock + n / fps for n in range(group.shown)]
     times = group.times[group.hide_head : group.frames - group.hide_tail]
-    origin = times[0] if group.hide_head else 0  # a trimmed group begins on time
+    early = Fraction(-times[0], 1_000_000)
+    # what was trimmed begins on time, and so does what would else come before 0 or no later than the frame before it
+    origin = times[0] if group.hide_head or early >= (1 / fps if clock else Fraction(1, 1_000_000)) else 0
     return [clock + Fraction(t - origin, 1_000_000) for t in times]
 
 

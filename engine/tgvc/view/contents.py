@@ -13,6 +13,7 @@ from tgvc.bitstream.pictures import find_codec, resize_picture
 from tgvc.bitstream.segments import read_states
 from tgvc.bitstream.tracks import MotionCoder
 from tgvc.summary import read_segments
+from tgvc.synthesis.room import check_room
 from tgvc.timing import shown_times
 from tgvc.types import Picture
 from tgvc.view.obu import picture_sizes
@@ -105,7 +106,9 @@ def decode_keys(group: Group, header: Header) -> list[Picture]:
 
     Raises:
         BitstreamError: damaged pictures.
+        ConfigError: there is no memory for them.
     """
+    check_room(group, (header.width, header.height), threads=1)
     keys = find_codec(group.codec).decode(group.pictures, group.key_width, group.key_height, len(group.keys))
     return [resize_picture(key, header.width, header.height) for key in keys]
 
