@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tgvc.analysis.watershed import choose_anchors, edge_distance, find_anchors, motion_edges, spread_anchors
+from tgvc.analysis.watershed import choose_anchors, edge_distance, find_anchors, motion_edges
 
 
 def swaying(height: int = 96, width: int = 128, frames: int = 8) -> np.ndarray:
@@ -86,7 +86,3 @@ def test_the_window_widens_until_the_count_is_kept() -> None:
 def test_an_even_window_is_refused() -> None:
     with pytest.raises(ValueError, match="window=8: expected an odd"):
         find_anchors(np.ones((8, 8), np.int32), 8)
-
-
-def test_a_grid_keeps_half_a_pitch_off_the_border() -> None:
-    assert spread_anchors(160, 240, 80).tolist() == [[40, 40], [120, 40], [200, 40], [40, 120], [120, 120], [200, 120]]

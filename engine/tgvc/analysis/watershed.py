@@ -84,12 +84,6 @@ def find_anchors(distance: npt.NDArray[np.int32], window: int) -> IntArray:
     return np.asarray(kept, np.int64).reshape(-1, 2)
 
 
-def spread_anchors(height: int, width: int, pitch: int) -> IntArray:
-    """A regular grid int64 (K, 2) px, (x, y), half a pitch off the border, row by row: it keeps still ground still."""
-    x, y = np.meshgrid(np.arange(pitch // 2, width, pitch), np.arange(pitch // 2, height, pitch))
-    return np.stack([x.ravel(), y.ravel()], axis=-1).astype(np.int64)
-
-
 def choose_anchors(distance: npt.NDArray[np.int32], count: int) -> tuple[IntArray, int]:
     """As many anchors as there are in the narrowest window that gives at most ``count``.
 
