@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from batch_samples import Squaring, Unopenable
-from tgvc.batch import Decoding, Encoding, Failure, Place, cluster, run_all, run_batch
+from tgvc.batch import Decoding, Encoding, Failure, Place, cluster, processes, run_all, run_batch
 from tgvc.batch.manifest import MANIFEST
 from tgvc.batch.places import LOCAL
 from tgvc.cli.commands import commands
 from tgvc.cli.process import Interrupted
 from tgvc.config import DecoderConfig, EncoderConfig
 from tgvc.errors import ConfigError
+from tgvc.output import open_output
 from tgvc.types import VideoInfo
 from tgvc.video import VideoWriter
 from video_samples import info_of, smooth_picture
@@ -162,6 +166,48 @@ def test_a_process_that_dies_costs_the_item_it_held_and_no_other() -> None:
     assert [found.pop(n) for n in (0, 2)] == [Failure("its process ended with signal 9")] * 2
     assert {number: r[0] for number, r in found.items()} == {1: 1, 3: 9, 4: 16}
     assert os.getpid() not in {r[1] for r in found.values()}
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Work that writes a file and does not come to its end; an item without a name waits until that has begun.
+
+    ``deaf``: it does not hear that it is to end, as in a long step of a library.
+    """
+
+    folder: Path
+    deaf: bool = False
+
+    def open(self) -> Callable[[str], None]:
+        def hold(name: str) -> None:
+            if not name:
+                while len(list(self.folder.glob(".*.part"))) < 2:
+                    time.sleep(0.01)
+                return
+            if self.deaf:
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+            with open_output(self.folder / name) as stream:
+                stream.write(b"half")
+                time.sleep(60)
+
+        return hold
+
+
+def test_processes_that_are_stopped_leave_no_part_of_a_file(tmp_path: Path) -> None:
+    done = run_all(Holding(tmp_path), ["one", "two", ""], Place(3))
+    assert next(done) == (2, None)
+    done.close()  # as Ctrl-C does
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_does_not_hear_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_PATIENCE_S", 0.5)
+    done = run_all(Holding(tmp_path, deaf=True), ["one", "two", ""], Place(3))
+    assert next(done) == (2, None)
+    began = time.monotonic()
+    done.close()
+    assert time.monotonic() - began < 30
+    assert multiprocessing.active_children() == []
 
 
 def test_impossible_places_are_refused() -> None:

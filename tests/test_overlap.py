@@ -12,6 +12,7 @@ from contextlib import closing
 
 import pytest
 
+from tgvc import overlap
 from tgvc.overlap import StageClock, run_ahead
 
 
@@ -132,6 +133,12 @@ def test_stages_that_are_abandoned_end_in_their_own_threads() -> None:
     assert sorted(ended) == ["doubles", "numbers"]
 
 
+def run_program(text: str) -> tuple[int, str, str]:
+    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, env=path)
+    return done.returncode, done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("may_wait", [False, True])
 def test_a_program_may_end_with_items_left_over(may_wait: bool) -> None:
     program = f"""
@@ -140,6 +147,68 @@ from tgvc.overlap import run_ahead
 items = run_ahead(itertools.count(), may_wait={may_wait})
 print(next(items))
 """
-    path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")
+    assert run_program(program) == (0, "0\n", "")
+
+
+STAGES = """
+import threading, time
+from tgvc.overlap import run_ahead
+def tick():
+    for n in range(12):
+        time.sleep(0.1)
+        yield n
+def pass_on(source):
+    try:
+        yield from source
+    finally:
+        source.close()
+def stages():
+    return run_ahead(pass_on(run_ahead(tick())))
+"""
+
+
+@pytest.mark.parametrize("taker", ["thread", "daemon of a thread"])
+def test_a_thread_goes_on_taking_after_the_main_thread_has_ended(taker: str) -> None:
+    program = """
+def work():
+    threading.main_thread().join()
+    items = stages()
+    next(items)
+    time.sleep(0.5)  # a slow taker, so that the queues are full meanwhile
+    print(sum(items), flush=True)
+def wait():
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    worker.join()
+"""
+    program += f"threading.Thread(target={'work' if taker == 'thread' else 'wait'}).start()\n"
+    assert run_program(STAGES + program) == (0, "66\n", "")
+
+
+@pytest.mark.parametrize("taker", ["main thread", "thread that has ended", "daemon"])
+def test_stages_that_nobody_takes_from_do_not_keep_a_program(taker: str) -> None:
+    """One stage waits for the next one when the program ends: each has to see that nobody is left."""
+    program = """
+items = stages()
+def work():
+    print(next(items), flush=True)
+def stay():
+    work()
+    for _ in items:
+        time.sleep(0.2)
+"""
+    if taker == "main thread":
+        program += "work()\n"
+    else:
+        target, daemon = ("stay", True) if taker == "daemon" else ("work", False)
+        program += f"threading.Thread(target={target}, daemon={daemon}).start()\ntime.sleep(0.3)\n"
+    began = time.monotonic()
+    assert run_program(STAGES + program) == (0, "0\n", "")
+    assert time.monotonic() - began < 30
+
+
+def test_a_taker_whose_maker_is_gone_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a daemon is while the program ends: there is no telling the end of the items from the end of the thread."""
+    monkeypatch.setattr(overlap, "_program_goes_on", lambda: False)
+    with pytest.raises(RuntimeError, match="program"):
+        next(run_ahead(iter(range(3))))

@@ -21,7 +21,7 @@ def open_output(target: Any) -> Iterator[BinaryIO]:
     is left. ``-`` is standard output. An object with ``write`` is used as it is.
 
     Raises:
-        VideoError: the file cannot be written.
+        VideoError: the file cannot be written, or what is there is no regular file.
     """
     if hasattr(target, "write"):
         yield target
@@ -35,7 +35,10 @@ def open_output(target: Any) -> Iterator[BinaryIO]:
         return
     path = Path(target)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        place = find_place(path)
+        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", suffix=".part", dir=place.parent)
+    except TgvcError:
+        raise
     except OSError as error:
         raise VideoError(f"{path}: cannot be written ({error.strerror})") from error
     try:
@@ -44,10 +47,22 @@ def open_output(target: Any) -> Iterator[BinaryIO]:
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(name, 0o666 & ~umask)  # mkstemp makes files private
-        os.replace(name, path)
+        os.replace(name, place)
     except TgvcError:
         raise
     except OSError as error:
         raise VideoError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def find_place(path: Path) -> Path:
+    """Where a file goes that replaces what is at ``path``: through a symbolic link it is the file behind it.
+
+    Raises:
+        VideoError: there is a pipe, a device or a folder, which no file is to be put in place of.
+        OSError: one may not look there.
+    """
+    if path.exists() and not path.is_file():
+        raise VideoError(f"{path}: not a regular file, expected the path of one, or - to write into a pipe")
+    return Path(os.path.realpath(path))

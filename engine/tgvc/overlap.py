@@ -7,10 +7,11 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 _T = TypeVar("_T")
+_LOOK_S = 0.1  # how often those who wait look whether the other side is still there
 _PATIENCE_S = 1.0  # for a thread that was told to stop; one that waits for a pipe is left alone then
 
 
@@ -49,14 +50,18 @@ class _End:
     pass
 
 
+class _Maker(threading.Thread):
+    """A thread that makes for others, and is of no use by itself."""
+
+
 class _Ahead(Generic[_T]):
     """The thread that makes, and the queue between."""
 
     def __init__(self, source: Iterator[_T], depth: int, may_wait: bool) -> None:
         self._source, self._stop = source, threading.Event()
-        self.ready: queue.Queue[_T | _Failure | _End] = queue.Queue(depth)
+        self._ready: queue.Queue[_T | _Failure | _End] = queue.Queue(depth)
         # the interpreter waits for a thread that is no daemon: native code must not be running when it goes down
-        self._thread = threading.Thread(target=self._make, name="tgvc-ahead", daemon=may_wait)
+        self._thread = _Maker(target=self._make, name="tgvc-ahead", daemon=may_wait)
         self._thread.start()
 
     def _make(self) -> None:
@@ -73,18 +78,35 @@ class _Ahead(Generic[_T]):
                 close()
 
     def _hand_over(self, item: _T | _Failure | _End) -> bool:
-        while not self._stop.is_set() and threading.main_thread().is_alive():
-            try:
-                self.ready.put(item, timeout=0.1)
+        while not self._stop.is_set() and _program_goes_on():
+            with suppress(queue.Full):
+                self._ready.put(item, timeout=_LOOK_S)
                 return True
-            except queue.Full:
-                continue
         return False
+
+    def take(self) -> _T | _Failure | _End:
+        """What was made next, waited for as long as there is somebody who makes it."""
+        while self._thread.is_alive():
+            with suppress(queue.Empty):
+                return self._ready.get(timeout=_LOOK_S)
+        try:
+            return self._ready.get_nowait()
+        except queue.Empty:  # a daemon or another maker takes, for nobody, or a fork that has no threads
+            raise RuntimeError("the thread that makes ahead is gone, as the program ends or was forked") from None
 
     def end(self) -> None:
         """Stop making, and wait a little for the thread."""
         self._stop.set()
         self._thread.join(_PATIENCE_S)
+
+
+def _program_goes_on() -> bool:
+    """Whether some thread keeps the program running that is no maker.
+
+    Else the interpreter waits for makers only, which would wait for ever for those who took from them: generators that
+    are kept somewhere are not closed before.
+    """
+    return any(t.is_alive() and not t.daemon and not isinstance(t, _Maker) for t in threading.enumerate())
 
 
 def run_ahead(source: Iterator[_T], depth: int = 1, *, may_wait: bool = False) -> Generator[_T]:
@@ -98,10 +120,13 @@ def run_ahead(source: Iterator[_T], depth: int = 1, *, may_wait: bool = False) -
 
     Yields:
         The items in order. An error of the source is raised after the items before it.
+
+    Raises:
+        RuntimeError: the source is advanced no more, because the program ends or this is a fork of it.
     """
     ahead = _Ahead(source, depth, may_wait)
     try:
-        while not isinstance(item := ahead.ready.get(), _End):
+        while not isinstance(item := ahead.take(), _End):
             if isinstance(item, _Failure):
                 raise item.fault
             yield item

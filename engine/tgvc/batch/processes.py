@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
 
 from tgvc.batch.places import Failure, Work, one_thread_each, open_safely
 
@@ -45,14 +47,11 @@ class _Worker:
             code = self.process.exitcode or 0
             return Failure(f"its process ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}")
 
-    def stop(self) -> None:
+    def dismiss(self) -> None:
+        """Have the process end by itself, without what it holds; waits for nothing."""
         self.line.close()
         if self.number >= 0:
             self.process.terminate()
-        self.process.join(_PATIENCE_S)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
 
 
 def run_in_processes(
@@ -72,20 +71,32 @@ def run_in_processes(
                 worker.number = -1
                 if waiting:
                     if not worker.process.is_alive():
-                        worker.stop()
+                        worker.dismiss()
                         workers.remove(worker)
                         worker = _Worker(work)
                         workers.append(worker)
                     worker.give(*waiting.popleft())
                 yield number, result
     finally:
-        for worker in workers:
-            worker.stop()
+        _stop(workers)
+
+
+def _stop(workers: Sequence[_Worker]) -> None:
+    """End processes, all at once; one that does not tidy up in time, as in a long step of a library, is killed."""
+    for worker in workers:
+        worker.dismiss()
+    until = time.monotonic() + _PATIENCE_S
+    for worker in workers:
+        worker.process.join(max(until - time.monotonic(), 0.0))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join()
 
 
 def _serve(line: Connection, work: Work[Any, Any]) -> None:
     """Answer items until the line is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends us
+    signal.signal(signal.SIGTERM, _unwind)
     call = open_safely(work)
     while True:
         try:
@@ -93,3 +104,9 @@ def _serve(line: Connection, work: Work[Any, Any]) -> None:
         except (EOFError, OSError):
             return
         line.send(call(item))
+
+
+def _unwind(number: int, frame: FrameType | None) -> NoReturn:
+    """End the process by an exception, so that no half file is left; once, as that must not be interrupted itself."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)

@@ -36,6 +36,7 @@ class Board:
         self.waiting: list[Stream] = []
         self.begin: Callable[[Stream], None] = lambda stream: None  # called under the lock when a stream is opened
         self.closed = False
+        self._given_up = False  # to be closed by whoever has the lock next
         self._places, self._limit = places, waiting
         self._dropped: deque[Stream] = deque()  # whose handles nobody holds any more
         self._floor: dict[int, float] = {}  # by priority: what the stream that was chosen last had used
@@ -131,6 +132,10 @@ class Board:
         self.work.notify_all()
         self._moved.notify_all()
 
+    def give_up(self) -> None:
+        """The same at the next look of a worker; takes no lock, which the calling thread may hold."""
+        self._given_up = True
+
     def describe(self) -> SessionStats:
         """How it stands."""
         with self.lock:
@@ -203,15 +208,21 @@ class Board:
             return
 
         def close() -> None:
-            painting.close()
-            with self.lock:
-                self._leave(stream)
+            try:
+                painting.close()
+            except Exception:  # noqa: BLE001 - whatever it is, the place is free; nobody waits for this one any more
+                _log.exception("what painted request %d could not be closed", stream.number)
+            finally:
+                with self.lock:
+                    self._leave(stream)
 
         # closing may take as long as a step of a network, and whoever cancels does not wait for it
         threading.Thread(target=close, name="tgvc-session-close", daemon=True).start()
 
     def tidy(self) -> float:
-        """End what was dropped or is late; returns the seconds until the next deadline, infinite without any."""
+        """End what was given up, dropped or is late; returns the seconds to the next deadline, infinite without any."""
+        if self._given_up:
+            self.close()
         while self._dropped:
             stream = self._dropped.popleft()
             self.end(stream, "cancelled", RequestCancelledError(f"request {stream.number}: nobody held it any more"))

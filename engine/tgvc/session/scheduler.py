@@ -41,8 +41,11 @@ class Scheduler:
 
     def close(self) -> None:
         """End all requests and all threads; waits a little for them."""
-        # the collector may call this in a thread that holds the lock: workers notice by themselves then
-        if not self._board.here or not self._board.lock.acquire(timeout=_TICK_S):
+        if not self._board.here:
+            return
+        if not self._board.lock.acquire(timeout=_TICK_S):
+            # maybe held by this very thread, if the collector called in the middle of it: the workers see to it
+            self._board.give_up()
             return
         try:
             self._board.close()
@@ -124,7 +127,9 @@ class Scheduler:
             fault = strip_fault(raised)
         with self._board.lock:
             stream.read = True
-            if not stream.ended and not isinstance(fault, StoppedError):
+            if isinstance(fault, StoppedError):
+                self._board.expire(stream)  # it is late, unless it had ended: nothing else stops a stream
+            elif not stream.ended:
                 stream.fault = fault
             self._board.settle(stream)
 

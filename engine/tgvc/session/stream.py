@@ -33,8 +33,20 @@ def strip_fault(fault: BaseException) -> BaseException:
 
 def raise_again(fault: BaseException) -> NoReturn:
     """Raise a fault for one of those who ask: a copy, so that the fault does not hold on to who asked."""
-    again = copy.copy(fault)
-    raise again.with_traceback(fault.__traceback__)
+    raise _copied(fault).with_traceback(fault.__traceback__)
+
+
+def _copied(fault: BaseException) -> BaseException:
+    """A copy of a fault with what led to it; itself if its class makes none, or one that says something else."""
+    try:
+        again = copy.copy(fault)  # calls the class with ``args``, which is not always what it was called with
+        if str(again) != str(fault):
+            return fault
+    except Exception:  # noqa: BLE001 - whatever it is, the fault is what is to be told
+        return fault
+    again.__cause__, again.__context__ = fault.__cause__, fault.__context__
+    again.__suppress_context__ = fault.__suppress_context__  # last, as setting a cause sets it too
+    return again
 
 
 class WatchedClock(StageClock):
