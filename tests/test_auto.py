@@ -43,7 +43,13 @@ class Fixed:
 
 @pytest.mark.parametrize(
     ("rival", "wins"),
-    [(plan_of(31.0), True), (plan_of(29.0), False), (plan_of(31.0, fits=False), False), (plan_of(30.4, 110), False)],
+    [
+        (plan_of(31.0), True),
+        (plan_of(29.0), False),
+        (plan_of(31.0, fits=False), False),
+        (plan_of(30.4, 110), False),
+        (plan_of(29.0, 60), False),  # it found nothing to buy for what is left
+    ],
 )
 def test_who_does_better_on_the_first_group_plans_them_all(rival: GroupPlan, wins: bool) -> None:
     usual, other = Fixed(plan_of(30.0)), Fixed(rival)

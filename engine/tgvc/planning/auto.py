@@ -59,7 +59,7 @@ class AutoPlanner:
             planner = rival.make()
             plan = planner.plan(task)
             trials.append(plan.summary() | {"profile": name})
-            if plan.fits and plan.merit(task.budget) > best.merit(task.budget):
+            if plan.fits and plan.worth(task.budget) > best.worth(task.budget):
                 best, self._chosen = plan, planner
         return replace(best, trials=trials)
 

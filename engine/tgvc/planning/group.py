@@ -20,7 +20,7 @@ from tgvc.memory import release_memory
 from tgvc.planning.gaps import mix_spacings, split_failures, thin_keys
 from tgvc.planning.judge import judge, squared_errors
 from tgvc.planning.keytrack import KeyTrack
-from tgvc.planning.plan import GroupPlan, position_bytes, render_group
+from tgvc.planning.plan import FILLED, GroupPlan, position_bytes, render_group
 from tgvc.planning.segment import SegmentPlanner
 from tgvc.types import Picture, picture_size
 
@@ -30,7 +30,6 @@ _HALF = SCALES.index(Fraction(1, 2))
 _COARSE = 54.0  # quality beyond which smaller key pictures are tried, and below which larger ones are
 _UNSURE = 1.0  # around that quality both are tried
 _FULL = 0.97  # share of the budget below which the last step looks for a better filling
-_LEAST = 0.96  # share of the budget that has to be filled: less would miss the 95 % of a target that are promised
 _CLOSE = 0.3  # dB of merit within which the second best candidate is coded with the final preset too
 # Keys at uneven distances: dB by which another spacing must win locally in a cautious mixture, gain in dB from which a
 # mixture is tried, shares of the keys that are left out together and of the segments that are split together.
@@ -276,7 +275,7 @@ class GroupPlanner:
             if task.budget is None or not coded[finalists[0]].fits:
                 return coded[finalists[0]]
             filled = list(pool.map(lambda c: self._fill(task, c, coded[c]), finalists))
-        enough = _LEAST * task.budget
+        enough = FILLED * task.budget
         return max((p for p in filled if p.fits), key=lambda p: (min(p.size, enough), _worth(p, p.size)))
 
     def _recode(self, task: Task, choice: Choice, plan: GroupPlan, widen: int = 0) -> GroupPlan:
@@ -287,7 +286,7 @@ class GroupPlanner:
     def _fill(self, task: Task, choice: Choice, plan: GroupPlan) -> GroupPlan:
         """The plan, or where the codec's steps in quality are too wide, one with slightly other sizes of the keys."""
         assert task.budget is not None
-        enough = _LEAST * task.budget
+        enough = FILLED * task.budget
         best = last = plan
         for widen in (1, 2, -1, 3, -2, 4, -3):
             if last.fits and last.size >= _FULL * task.budget:

@@ -31,7 +31,7 @@ from tgvc.models.human import HumanNetworks
 from tgvc.planning.group import AV1, EFFORTS, GroupPlanner, Task
 from tgvc.planning.judge import judge
 from tgvc.planning.keytrack import KeyTrack
-from tgvc.planning.plan import GroupPlan
+from tgvc.planning.plan import FILLED, GroupPlan
 from tgvc.types import FloatArray, Picture
 
 _SCALES = (Fraction(1, 2), Fraction(3, 4), Fraction(1))
@@ -43,7 +43,6 @@ _MOST_KEYS = (1, 2, 4, 6, 8)  # key pictures of a group, by effort
 _WORTHWHILE = 0.1  # dB of merit that a new key picture has to win
 _FADED = 6.0  # dB of merit below its key picture at which a frame of constant quality gets a new one
 _USUAL_QUALITY, _PER_OCTAVE = 50.0, 12.0  # quality that the first step suits, and how much of it doubles the step
-_ENOUGH = 0.96  # share of a budget that has to be filled, see `tgvc.planning.group`
 
 
 @dataclass(frozen=True)
@@ -171,9 +170,9 @@ class _Search:
         self.tried: dict[tuple[Choice, bool], HumanPlan] = {}
 
     def worth(self, choice: Choice) -> float:
-        """Merit of a candidate as if it had used the budget to the last byte, dB."""
+        """See `GroupPlan.worth`."""
         assert self.task.budget is not None
-        return self.try_choice(choice).merit(self.task.budget)
+        return self.try_choice(choice).worth(self.task.budget)
 
     def try_choice(self, choice: Choice, *, whole: bool = False) -> HumanPlan:
         """A candidate, judged by a few of its frames or by the ``whole`` of them."""
@@ -191,10 +190,10 @@ class _Search:
         if self.task.budget is None:
             return best
         for widen in (1, -1, 2):
-            if best.fits and best.size >= _ENOUGH * self.task.budget:
+            if best.fits and best.size >= FILLED * self.task.budget:
                 break
             other = self._assemble(choice, self._track(choice, preset, widen), best.quality, True)
-            enough = _ENOUGH * self.task.budget
+            enough = FILLED * self.task.budget
             best = max(best, other, key=lambda p: (p.fits, min(p.size, enough), p.verdict.merit))
         return best
 

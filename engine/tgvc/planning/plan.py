@@ -19,6 +19,7 @@ from tgvc.synthesis.motion import read_motion
 from tgvc.synthesis.warp import WarpGenerator, blend_luma
 from tgvc.types import Picture, picture_planes, picture_size
 
+FILLED = 0.96  # share of the budget that has to be filled: less would miss the 95 % of a target that are promised
 _MERIT_PER_OCTAVE = 5.0  # dB of PSNR plus dB of MS-SSIM per doubling of the rate
 
 
@@ -72,6 +73,10 @@ class GroupPlan:
         """Merit corrected to a budget, so that a candidate that used fewer bytes is not blamed for it."""
         penalty = _MERIT_PER_OCTAVE * math.log2(self.size / budget)
         return self.verdict.merit - (penalty if self.fits else 4 * penalty)
+
+    def worth(self, budget: float) -> float:
+        """Merit, where a few bytes left are no blame and many are no credit: there was nothing to buy for them."""
+        return self.merit(min(budget, self.size / FILLED))
 
     def summary(self) -> dict[str, Any]:
         """The plan as a line of the report."""
