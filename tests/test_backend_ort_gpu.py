@@ -210,6 +210,26 @@ def test_tensorrt_is_typed_by_the_network_and_keeps_its_engines_in_the_store(
     assert len(Session.made) == sessions + 1  # of the probe: nothing was given the folder
 
 
+def test_what_a_failed_run_has_left_is_dropped_and_what_was_signed_before_stays(
+    driver: FakeDriver, record: NetRecord, tmp_path: Path
+) -> None:
+    net = tensorrt(tmp_path).load(record)
+    folder = Path(Session.made[-1].asked[TENSORRT]["trt_engine_cache_path"])
+    Session.on_run = staticmethod(lambda: (folder / "good.engine").write_bytes(b"engine"))  # type: ignore[assignment]
+    launch(net, fresh(3), 77)
+
+    def fail() -> None:
+        (folder / "half.engine").write_bytes(b"eng")
+        raise RuntimeError("out of memory")
+
+    Session.on_run = staticmethod(fail)  # type: ignore[assignment]
+    with pytest.raises(BackendError, match="net failed: out of memory"):
+        launch(net, fresh(4), 77)
+    assert [path.name for path in folder.iterdir()] == ["good.engine"]
+    tensorrt(tmp_path).load(record)
+    assert [path.name for path in folder.iterdir()] == ["good.engine"]
+
+
 def test_other_networks_have_other_folders(driver: FakeDriver, record: NetRecord, tmp_path: Path) -> None:
     for net in (record, replace(record, name="other")):
         tensorrt(tmp_path).load(net)

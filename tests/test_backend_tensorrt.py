@@ -163,6 +163,16 @@ def test_what_was_measured_or_compiled_is_used_again(machine: Machine, record: N
         assert [event[1] for event in machine.events if event[0] == "timing"] == [b"", b"!"]
 
 
+def test_what_is_compiled_for_an_engine_that_was_ready_before_is_kept_once(machine: Machine, record: NetRecord) -> None:
+    net = machine.load(record)
+    net.prepare({"a": (3, 4), "b": (3, 4)})  # type: ignore[attr-defined]
+    for _ in range(2):
+        net.run(**arrays(3))
+        machine.store.write = None  # type: ignore[assignment, method-assign]  # nothing is kept again
+    kept = [entry for entry in machine.store.entries() if entry.about["kind"] == trt.COMPILED]
+    assert len(kept) == hasattr(machine.module, "IRuntimeCache")
+
+
 @pytest.mark.parametrize("how", ["changed", "foreign", "unsigned", "renamed"])
 def test_a_plan_that_was_not_made_here_is_refused_before_it_is_loaded(
     machine: Machine, record: NetRecord, how: str, tmp_path: Path
@@ -187,6 +197,18 @@ def test_a_plan_that_was_not_made_here_is_refused_before_it_is_loaded(
         machine.load(record).run(**arrays())
     assert "\n" not in str(caught.value)
     assert machine.count("load") == 0
+
+
+def test_an_engine_of_other_tensors_is_refused_with_what_removes_it(machine: Machine, record: NetRecord) -> None:
+    specs = (SPECS[0][:1], SPECS[1])
+    path = save_net(record.path.with_name("other.onnx"), [helper.make_node("Neg", ["a"], ["y"])], *specs)
+    machine.load(NetRecord("other", path, path.stat().st_size, hash_file(path), *specs)).run(a=arrays()["a"])
+    (plan,) = (machine.store.read(e.about) for e in machine.store.entries() if e.about["kind"] == "plan")
+    machine.load(record).run(**arrays())
+    (about,) = (e.about for e in machine.store.entries() if (e.about["kind"], e.about["net"]) == ("plan", "net"))
+    machine.store.write(about, plan or b"")
+    with pytest.raises(BackendError, match="the engine has a: `tgvc engines clean --net net` removes it"):
+        machine.load(record).run(**arrays())
 
 
 @pytest.mark.parametrize("change", ["network", "library", "driver", "gpu"])

@@ -192,7 +192,7 @@ def test_c_functions_of_fields_and_planes_equal_the_reference(library: Library) 
     assert np.array_equal(mixed, reference.mix(a, b, trusts[0]))
 
 
-@pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 9, 10])
+@pytest.mark.parametrize("matrix", [1, 4, 5, 6, 7, 8, 9, 10, 255])
 def test_c_functions_of_pictures_equal_the_reference(library: Library, matrix: int) -> None:
     pictures = np.random.default_rng(8).integers(0, 256, (2, 9, 10), dtype=np.uint8)
     planes, rgb, again = (
@@ -278,7 +278,7 @@ def test_c_functions_refuse_what_does_not_fit(library: Library) -> None:
         ("tgvc_shift", a, a, a, 1 << 20, 1 << 20),
         ("tgvc_project", a, a, 2, 4, 1.5, 3),
         ("tgvc_warp", a, a, a, 5, 4, 2, 2),
-        ("tgvc_rgb_to_yuv", a, a, 2, 1, 1, 1),
+        ("tgvc_rgb_to_yuv", a, a, 1, 1 << 12, 1 << 12, 1 << 12),
         ("tgvc_step_factor", a, a, a, a, np.float64(1.5), 1.0, 16),
         ("tgvc_predict_clean", a, a, a, None, a, None, 1.0, 1.0, 1.0, 1.0, 16),
         ("tgvc_guided_step", np.zeros(1, STEP)),

@@ -199,7 +199,7 @@ def test_packing_equals_the_reference_and_comes_back(
 
 
 @every_type
-@pytest.mark.parametrize("matrix", [1, 6, 9])
+@pytest.mark.parametrize("matrix", [1, 6, 8, 9])
 @pytest.mark.parametrize(("count", "size"), [(1, (2, 2)), (2, (6, 10))])
 def test_colour_equals_the_reference(
     launched: list[str], dtype: str, matrix: int, count: int, size: tuple[int, int]

@@ -252,6 +252,14 @@ def test_gif_refuses_rates_that_its_clock_cannot_tell_apart(tmp_path):
         VideoWriter(tmp_path / "a.gif", info_of(fps=Fraction(120)))
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm", ".gif"])
+@pytest.mark.parametrize("fps", [Fraction(1, 4_000_000_000), Fraction(4294967291, 4294967279)], ids=str)
+def test_rates_that_libav_cannot_hold_are_one_line_and_leave_nothing(tmp_path, suffix, fps):
+    with pytest.raises(VideoError, match=f"a{suffix}: cannot be written as {suffix} by the encoder .* too large"):
+        VideoWriter(tmp_path / f"a{suffix}", info_of(fps=fps))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_pictures_of_another_source_are_carried_from_reader_to_writer(tmp_path):
     source = make_clip(
         tmp_path / "in.mkv",

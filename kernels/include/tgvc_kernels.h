@@ -81,7 +81,7 @@ TGVC_API int tgvc_pack_planes(
     tgvc_type type, const uint8_t* pictures, void* planes, uint32_t count, uint32_t h, uint32_t w, tgvc_stream stream);
 TGVC_API int tgvc_unpack_planes(
     tgvc_type type, const void* planes, uint8_t* pictures, uint32_t count, uint32_t h, uint32_t w, tgvc_stream stream);
-/* rgb (count, 3, 2 h, 2 w) in -1..1 -> pictures; matrix: code of ISO/IEC 23091-2, one of 1 4 5 6 7 9 10 */
+/* rgb (count, 3, 2 h, 2 w) in -1..1 -> pictures; matrix: code of ISO/IEC 23091-2: 1 4 7 9 10, any other is BT.601 */
 TGVC_API int tgvc_rgb_to_yuv(
     tgvc_type type, const void* rgb, uint8_t* pictures, int matrix, uint32_t count, uint32_t h, uint32_t w,
     tgvc_stream stream);

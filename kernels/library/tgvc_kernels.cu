@@ -44,17 +44,14 @@ const void* choose(tgvc_type type, const void* f32, const void* f16, const void*
 
 uint32_t wide(tgvc_type type) { return type == TGVC_F32 ? 4 : 8; }  // numbers in 128 bits
 
-bool coefficients(int matrix, bool forth, tgvc::Colour& colour) {
-    double red = 0.0, blue = 0.0;
+tgvc::Colour coefficients(int matrix, bool forth) {
+    double red = 0.299, blue = 0.114;  // BT.601, for codes that are not here too
     switch (matrix) {
         case 1: red = 0.2126, blue = 0.0722; break;
         case 4: red = 0.30, blue = 0.11; break;
-        case 5:
-        case 6: red = 0.299, blue = 0.114; break;
         case 7: red = 0.212, blue = 0.087; break;
         case 9:
         case 10: red = 0.2627, blue = 0.0593; break;
-        default: return false;
     }
     const double green = 1 - red - blue, luma = 219.0 / 255, chroma = 224.0 / 255;
     const double u = 2 * (1 - blue) / chroma, v = 2 * (1 - red) / chroma;
@@ -63,8 +60,9 @@ bool coefficients(int matrix, bool forth, tgvc::Colour& colour) {
          -red / (1 - blue) / 2 * chroma, -green / (1 - blue) / 2 * chroma, chroma / 2,
          chroma / 2, -green / (1 - red) / 2 * chroma, -blue / (1 - red) / 2 * chroma},
         {1 / luma, 0, v, 1 / luma, -u * blue / green, -v * red / green, 1 / luma, u, 0}};
+    tgvc::Colour colour;
     for (int n = 0; n < 9; ++n) colour.row[n / 3][n % 3] = static_cast<float>(rows[forth ? 0 : 1][n]);
-    return true;
+    return colour;
 }
 
 }  // namespace
@@ -174,20 +172,16 @@ int tgvc_unpack_planes(
 int tgvc_rgb_to_yuv(
     tgvc_type type, const void* rgb, uint8_t* pictures, int matrix, uint32_t count, uint32_t h, uint32_t w,
     tgvc_stream stream) {
-    tgvc::Colour colour;
-    if (!coefficients(matrix, true, colour) || !fits(h, w, 12) || !fits(count, uint64_t(h) * w, 12)) {
-        return cudaErrorInvalidValue;
-    }
+    if (!fits(h, w, 12) || !fits(count, uint64_t(h) * w, 12)) return cudaErrorInvalidValue;
+    const tgvc::Colour colour = coefficients(matrix, true);
     return launch(TGVC_PICK(rgb_to_yuv), uint64_t(count) * h * w, stream, rgb, pictures, colour, count, h, w);
 }
 
 int tgvc_yuv_to_rgb(
     tgvc_type type, const uint8_t* pictures, void* rgb, int matrix, uint32_t count, uint32_t h, uint32_t w,
     tgvc_stream stream) {
-    tgvc::Colour colour;
-    if (!coefficients(matrix, false, colour) || !fits(h, w, 12) || !fits(count, uint64_t(h) * w, 12)) {
-        return cudaErrorInvalidValue;
-    }
+    if (!fits(h, w, 12) || !fits(count, uint64_t(h) * w, 12)) return cudaErrorInvalidValue;
+    const tgvc::Colour colour = coefficients(matrix, false);
     return launch(TGVC_PICK(yuv_to_rgb), uint64_t(count) * h * w, stream, pictures, rgb, colour, count, h, w);
 }
 

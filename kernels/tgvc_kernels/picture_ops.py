@@ -9,7 +9,7 @@ import numpy as np
 
 from tgvc_kernels import picture_cpu, picture_reference
 from tgvc_kernels.choice import Implementation, by_array, choose
-from tgvc_kernels.picture_reference import Pictures, Planes, check_matrix
+from tgvc_kernels.picture_reference import Pictures, Planes
 
 
 def _module(implementation: Implementation | None) -> ModuleType:
@@ -43,7 +43,6 @@ def rgb_to_yuv(
     rgb: Planes, matrix: int, *, implementation: Implementation | None = None, stream: Any = None
 ) -> Pictures:
     """Pictures (N, 3H/2, W) of RGB (N, 3, H, W); see `picture_reference.rgb_to_yuv`."""
-    check_matrix(matrix)
     if rgb.dtype != np.float32 or rgb.ndim != 4 or rgb.shape[1] != 3 or rgb.shape[2] % 2 or rgb.shape[3] % 2:
         raise ValueError(f"rgb: expected float32 (N, 3, H, W), H and W even, got {rgb.dtype} {rgb.shape}")
     result: Pictures = _module(implementation).rgb_to_yuv(rgb, matrix)
@@ -55,7 +54,6 @@ def yuv_to_rgb(
     pictures: Pictures, matrix: int, *, implementation: Implementation | None = None, stream: Any = None
 ) -> Planes:
     """RGB (N, 3, H, W) of pictures (N, 3H/2, W); see `picture_reference.yuv_to_rgb`."""
-    check_matrix(matrix)
     _check_pictures(pictures)
     result: Planes = _module(implementation).yuv_to_rgb(pictures, matrix)
     return result

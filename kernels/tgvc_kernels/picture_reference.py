@@ -13,25 +13,19 @@ Pictures = npt.NDArray[np.uint8]
 Planes = npt.NDArray[np.float32]
 
 _BT601, _BT2020 = (0.299, 0.114), (0.2627, 0.0593)
-# Weights of red and blue in luma by the matrix's code in ISO/IEC 23091-2
+# Weights of red and blue in luma by the matrix's code in ISO/IEC 23091-2; codes that are not here count as BT.601
 LUMA_WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: _BT601, 6: _BT601, 7: (0.212, 0.087), 9: _BT2020, 10: _BT2020}
 _HALF_RANGE = np.float32(127.5)
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))  # (row, column) of the luma planes in a block of 2 x 2
-
-
-def check_matrix(matrix: int) -> None:
-    """ValueError for a code that is not a key of `LUMA_WEIGHTS`."""
-    if matrix not in LUMA_WEIGHTS:
-        raise ValueError(f"matrix={matrix}: expected one of {', '.join(map(str, LUMA_WEIGHTS))}")
 
 
 def colour_coefficients(matrix: int) -> tuple[Planes, Planes]:
     """Rows of both conversions, float32 (3, 3) each: from R, G, B in 0..255 to Y - 16, U - 128, V - 128, and back.
 
     Args:
-        matrix: a key of `LUMA_WEIGHTS`.
+        matrix: as of `rgb_to_yuv`.
     """
-    red, blue = LUMA_WEIGHTS[matrix]
+    red, blue = LUMA_WEIGHTS.get(matrix, _BT601)
     green = 1 - red - blue
     luma, chroma = 219 / 255, 224 / 255
     forth = [
@@ -94,7 +88,7 @@ def rgb_to_yuv(rgb: Planes, matrix: int) -> Pictures:
 
     Args:
         rgb: float32 (N, 3, H, W), full range in -1..1, cut there; what is not a number becomes -1.
-        matrix: code in ISO/IEC 23091-2: 1 = BT.709, 5 or 6 = BT.601, 9 or 10 = BT.2020, 4, 7.
+        matrix: code in ISO/IEC 23091-2: 1 = BT.709, 9 or 10 = BT.2020, 4, 7; any other is BT.601.
 
     Returns:
         uint8 (N, 3H/2, W), limited range.

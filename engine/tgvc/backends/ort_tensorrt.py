@@ -53,13 +53,18 @@ class EngineCache:
 
     @contextmanager
     def open(self) -> Iterator[Path]:
-        """The folder, checked; nobody else writes there meanwhile, and all of it is signed at the end."""
+        """The folder, checked; nobody else writes there meanwhile, and all of it is signed at the end.
+
+        What a run that failed has written there is dropped: it may be half of an engine.
+        """
         with self._store.lock(self.about):
             folder = self._store.open_folder(self.about)
             try:
                 yield folder
-            finally:
-                self._store.seal_folder(self.about)
+            except BaseException:
+                self._store.drop_unsigned(self.about)
+                raise
+            self._store.seal_folder(self.about)
 
 
 def provider_options(device: int, stream: int | None, folder: Path | None) -> dict[str, str]:

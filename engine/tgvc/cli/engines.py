@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tgvc.cli.process import CommandLine
+
+if TYPE_CHECKING:
+    from tgvc.backends.engines.store import Entry
 
 _GB = 1e9
 _DAY_S = 86400.0
@@ -52,19 +55,29 @@ def list_engines(as_json: bool) -> None:
 @click.option("--gb", type=click.FloatRange(min=0), metavar="N", help="Keep N GB at most: what was used last.")
 @click.option("--days", type=click.FloatRange(min=0), metavar="N", help="Remove what was not used for N days.")
 def clean(everything: bool, net: str | None, gb: float | None, days: float | None) -> None:
-    """Remove engines: without options those that would be refused, and leftovers of builds that ended early."""
+    """Remove engines: without options those that would be refused, and leftovers of builds that ended early.
+
+    Every file is read to find the former. What is being built or written just now stays.
+    """
     from tgvc.backends.engines.store import EngineStore
 
-    store, dropped, now = EngineStore(), 0, time.time()
-    for entry in list(store.entries()):
+    store, now = EngineStore(), time.time()
+
+    def asked(entry: Entry) -> bool:
         old = days is not None and now - entry.used > days * _DAY_S
-        if everything or entry.fault or old or (net is not None and entry.about.get("net") == net):
-            store.drop(entry.key)
-            dropped += entry.size
+        return everything or old or (net is not None and entry.about.get("net") == net)
+
+    chosen = [entry for entry in store.entries() if asked(entry)]
+    dropped = [entry for entry in chosen if store.drop(entry.key)]
+    held = len(chosen) - len(dropped)
     left = store.drop_leftovers()
+    dropped += store.drop_refused()
     if gb is not None:
-        dropped += sum(entry.size for entry in store.shrink(int(gb * _GB)))
-    click.echo(f"{'removed':<9} {dropped / _GB:.2f} GB and {left} leftovers from {store.folder}")
+        dropped += store.shrink(int(gb * _GB))
+    size = sum(entry.size for entry in dropped)
+    click.echo(f"{'removed':<9} {size / _GB:.2f} GB and {left} leftovers from {store.folder}")
+    if held:
+        click.echo(f"{'kept':<9} {held} in use")
 
 
 def _describe(entry: Any) -> str:

@@ -16,6 +16,8 @@ from tgvc.types import FloatArray, Plane
 from tgvc_kernels import ops
 
 CELL = 2  # px: fields have one vector per 2 x 2 pixels; finer measured no better (docs/design.md)
+_PATCH = 8  # px: side of what DIS compares; it reads beyond its memory where a level of its pyramid is narrower
+_SHORTEST = 12  # px: planes without a longer side are refused by DIS
 _TRUST_SCALE = 2.0  # cells of forward-backward error at which trust falls to 1/e
 _TRUST_FLOOR = 0.05
 
@@ -34,14 +36,18 @@ def measure_flow(source: Plane, target: Plane, finest: int = 1) -> FloatArray:
     Args:
         source: uint8 (h, w).
         target: uint8 (h, w).
-        finest: pyramid level at which the search ends; 0 is full size.
+        finest: pyramid level at which the search ends; 0 is full size, and so is the end in planes below 16 px.
 
     Returns:
-        float32 (h, w, 2) px of these planes: ``source(p)`` is seen at ``p + flow(p)`` in the target.
+        float32 (h, w, 2) px of these planes: ``source(p)`` is seen at ``p + flow(p)`` in the target. Planes in which
+        there is no room for a search, as those of key pictures of 16 x 16 px, stand still.
     """
+    levels = (min(source.shape) // _PATCH).bit_length()  # that hold a patch
+    if not levels or max(source.shape) < _SHORTEST:
+        return np.zeros((*source.shape, 2), np.float32)
     with one_cv_thread():
         engine = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        engine.setFinestScale(finest)
+        engine.setFinestScale(min(finest, levels - 1))
         flow = engine.calc(source, target, None)  # type: ignore[call-overload]
     return np.asarray(flow, dtype=np.float32)
 

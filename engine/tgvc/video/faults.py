@@ -9,9 +9,10 @@ import av
 
 from tgvc.errors import TgvcError, VideoError
 
-# PyAV adds plain builtins to its own family: ValueError for what libav cannot express, OSError for files, MemoryError
-# for pictures that do not fit, NotImplementedError for formats that it does not wrap. TypeError would be a bug of ours.
-LIBAV_FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, NotImplementedError)
+# PyAV adds plain builtins to its own family: ValueError for what libav cannot express, OverflowError for numbers that
+# it has no room for, as of a rate with terms of 2**31 or more, OSError for files, MemoryError for pictures that do not
+# fit, NotImplementedError for formats that it does not wrap. TypeError would be a bug of ours.
+LIBAV_FAULTS = (av.FFmpegError, OSError, ValueError, OverflowError, MemoryError, NotImplementedError)
 
 
 def reason(fault: BaseException) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tgvc_kernels.device.arrays import DeviceArray
 from tgvc_kernels.device.call import SUFFIXES, Call
-from tgvc_kernels.picture_reference import check_matrix, colour_coefficients
+from tgvc_kernels.picture_reference import colour_coefficients
 
 _BLOCKS = 4  # blocks of 2 x 2 px of one thread, as in packing.cuh
 
@@ -44,7 +44,6 @@ def unpack_planes(planes: Any, *, stream: Any, out: Any = None) -> Any:
 def rgb_to_yuv(rgb: Any, matrix: int, *, stream: Any, out: Any = None) -> Any:
     """See `picture_reference.rgb_to_yuv`."""
     call = Call("colour", stream)
-    check_matrix(matrix)
     source = call.take("rgb", rgb, (None, 3, None, None))
     count, _, height, width = source.shape
     if height % 2 or width % 2:
@@ -58,7 +57,6 @@ def rgb_to_yuv(rgb: Any, matrix: int, *, stream: Any, out: Any = None) -> Any:
 def yuv_to_rgb(pictures: Any, matrix: int, *, stream: Any, out: Any = None, dtype: str = "float32") -> Any:
     """See `picture_reference.yuv_to_rgb`; ``dtype``: storage type of RGB where ``out`` is not given."""
     call = Call("colour", stream)
-    check_matrix(matrix)
     source, count, h, w = _take_pictures(call, pictures)
     out, target = _give_storage(call, out, (count, 3, 2 * h, 2 * w), dtype)
     colour = _structure(colour_coefficients(matrix)[1])

@@ -22,8 +22,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         path: of the lock.
         what: is being waited for, in words.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a+b") as file:
+    with _open(path) as file:
         told = False
         while not _take(file):
             if not told:
@@ -34,6 +33,23 @@ def locked(path: Path, what: str) -> Iterator[None]:
             yield
         finally:
             _give(file)
+
+
+@contextmanager
+def locked_if_free(path: Path) -> Iterator[bool]:
+    """The same without waiting: tells whether nobody else is inside, and keeps others out if so."""
+    with _open(path) as file:
+        free = _take(file)
+        try:
+            yield free
+        finally:
+            if free:
+                _give(file)
+
+
+def _open(path: Path) -> IO[bytes]:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path.open("a+b")
 
 
 if sys.platform == "win32":

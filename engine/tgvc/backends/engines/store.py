@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tgvc.backends.engines.locking import locked
+from tgvc.backends.engines.locking import locked, locked_if_free
 from tgvc.backends.engines.signing import SigningKey
 from tgvc.backends.spec import hash_file
 from tgvc.errors import BackendError
@@ -77,7 +77,7 @@ class EngineStore:
 
     def lock(self, about: About) -> AbstractContextManager[None]:
         """Nobody else builds or writes the same entry meanwhile."""
-        return locked(self.folder / "locks" / f"{key_of(about)}.lock", str(about.get("net", "engine")))
+        return locked(self._lock_file(key_of(about)), str(about.get("net", "engine")))
 
     def read(self, about: About) -> bytes | None:
         """The content of an entry of one file; None if there is none.
@@ -125,15 +125,17 @@ class EngineStore:
         key = key_of(about)
         folder = self._make(self._files(key))
         if not self._manifest(key).is_file():
-            for path in folder.iterdir():
-                _log.warning("engine %s: %s was never signed and is dropped", key, path.name)
-                path.unlink()
-            return folder
-        told = self._open(key)["files"]
-        for path in sorted(folder.iterdir()):
-            if path.name not in told or told[path.name]["sha256"] != hash_file(path):
-                raise self._refuse(key, f"{path.name} is not what was signed")
+            self.drop_unsigned(about)
+        elif unsigned := self._find_unsigned(key):
+            raise self._refuse(key, f"{unsigned[0].name} is not what was signed")
         return folder
+
+    def drop_unsigned(self, about: About) -> None:
+        """Remove from the folder of an entry what is not as it was signed. Hold its lock."""
+        key = key_of(about)
+        for path in self._find_unsigned(key):
+            _log.warning("engine %s: %s is not what was signed and is dropped", key, path.name)
+            _remove(path)
 
     def seal_folder(self, about: About) -> None:
         """Sign what a runtime has written into the folder of an entry. Hold its lock."""
@@ -151,26 +153,70 @@ class EngineStore:
         dropped, size = [], 0
         for entry in self.entries():
             size += entry.size
-            if size > most and entry.key != keep:
-                self.drop(entry.key)
+            if size > most and entry.key != keep and self.drop(entry.key):
                 dropped.append(entry)
                 size -= entry.size
         return dropped
 
-    def drop(self, key: str) -> None:
-        """Remove an entry: its manifest first, so that it is gone at once."""
-        self._manifest(key).unlink(missing_ok=True)
-        shutil.rmtree(self._files(key), ignore_errors=True)
+    def drop(self, key: str) -> bool:
+        """Remove an entry, unless somebody holds its lock; whether it is gone."""
+        with locked_if_free(self._lock_file(key)) as free:
+            if free:
+                self._drop(key)
+        return free
+
+    def drop_refused(self) -> list[Entry]:
+        """Remove entries that would be refused, found by reading every file, unless somebody holds their locks."""
+        dropped = []
+        for entry in self.entries():
+            with locked_if_free(self._lock_file(entry.key)) as free:
+                if free and self._is_refused(entry.key):
+                    self._drop(entry.key)
+                    dropped.append(entry)
+        return dropped
 
     def drop_leftovers(self) -> int:
-        """Remove folders without a manifest, and parts of files; how many there were."""
-        left = [path for path in self.folder.glob("*.d") if not self._manifest(path.stem).exists()]
-        for path in left:
-            shutil.rmtree(path, ignore_errors=True)
-        parts = list(self.folder.rglob("*.part"))
-        for path in parts:
-            path.unlink(missing_ok=True)
-        return len(left) + len(parts)
+        """Remove folders without a manifest, parts of files, and files beside those that were signed; how many.
+
+        Those of entries whose locks somebody holds stay: a build is in progress.
+        """
+        count = 0
+        for path in (*self.folder.glob("*.part"), *self.folder.glob("*.d")):
+            with locked_if_free(self._lock_file(path.name.partition(".")[0])) as free:
+                left = self._find_leftovers(path) if free else []
+                for found in left:
+                    _remove(found)
+                count += len(left)
+        return count
+
+    def _drop(self, key: str) -> None:
+        """The manifest first, so that an entry is gone at once."""
+        self._manifest(key).unlink(missing_ok=True)
+        _remove(self._files(key))
+
+    def _is_refused(self, key: str) -> bool:
+        told, fault = self._parse(key)
+        if fault:
+            return True
+        there = [path for path in map(self._files(key).joinpath, told["files"]) if path.exists()]
+        gone = bool(told["files"]) and not there  # one of several may be: a runtime makes it again
+        return gone or not all(_is_signed(path, told) for path in there)
+
+    def _find_unsigned(self, key: str) -> list[Path]:
+        """Files of an entry that are not as they were signed, or never were."""
+        told = self._open(key) if self._manifest(key).is_file() else {"files": {}}
+        return [path for path in sorted(self._files(key).iterdir()) if not _is_signed(path, told)]
+
+    def _find_leftovers(self, path: Path) -> list[Path]:
+        """What is to go of a part of a manifest or a folder of files."""
+        if path.suffix == ".part" or not self._manifest(path.stem).is_file():
+            return [path]
+        told, fault = self._parse(path.stem)
+        return [] if fault else [file for file in path.iterdir() if file.name not in told["files"]]
+
+    def _lock_file(self, key: str) -> Path:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # else made as the parent of locks, for others too
+        return self.folder / "locks" / f"{key}.lock"
 
     def _manifest(self, key: str) -> Path:
         return self.folder / f"{key}.json"
@@ -225,14 +271,16 @@ class EngineStore:
 
     def _describe(self, key: str) -> Entry:
         told, fault = self._parse(key)
-        files = self._files(key)
-        sizes = [path.stat().st_size for path in files.iterdir()] if files.is_dir() else []
         about = told.get("about") if isinstance(told.get("about"), dict) else {}
+        try:
+            size = sum(path.stat().st_size for path in self._files(key).iterdir())
+        except OSError:  # somebody writes or removes it just now
+            size = 0
         try:
             used = self._manifest(key).stat().st_mtime
         except OSError:
             used = 0.0
-        return Entry(key, about or {}, sum(sizes), used, fault)
+        return Entry(key, about or {}, size, used, fault)
 
 
 def _plain(value: About) -> bytes:
@@ -240,9 +288,25 @@ def _plain(value: About) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
+def _is_signed(path: Path, told: Mapping[str, Any]) -> bool:
+    """Whether a file can be read and is what a manifest tells of it."""
+    try:
+        return path.name in told["files"] and hash_file(path) == told["files"][path.name]["sha256"]
+    except OSError:
+        return False
+
+
+def _remove(path: Path) -> None:
+    """Whatever it is; it may be gone."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _write_whole(path: Path, content: bytes) -> None:
-    """Beside, then renamed."""
-    handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    """Beside, under a name that tells whose it is, then renamed."""
+    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)

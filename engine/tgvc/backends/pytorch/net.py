@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from tgvc.backends.places import HOST, Place, prepare_launch
+from tgvc.backends.pytorch.exact import exact
 from tgvc.backends.pytorch.graph import Graph
 from tgvc.backends.pytorch.plan import Plan, make_plan
 from tgvc.backends.pytorch.weights import Weights
@@ -106,7 +107,7 @@ class TorchNet:
         shapes = tuple(tuple(given[name].shape) for name in self._graph.inputs)
         run = self._find_plan(shapes, given)
         try:
-            with torch.inference_mode(), _exact():
+            with torch.inference_mode(), exact():
                 found: tuple[Any, ...] = run(*(given[name] for name in self._graph.inputs))
         except RuntimeError as fault:
             raise BackendError(f"{self.record.name} failed: {' '.join(str(fault).split())[:500]}") from fault
@@ -167,25 +168,12 @@ class TorchNet:
             return
         device = torch.device(self.device)
         with self._lock:
-            pool = self._pools.setdefault((shapes, stream), torch.cuda.MemPool())
+            pool = self._pools.get((shapes, stream))
+            if pool is None:
+                pool = self._pools[shapes, stream] = torch.cuda.MemPool()
             queue = torch.cuda.ExternalStream(stream, device) if stream else torch.cuda.default_stream(device)
             with torch.cuda.stream(queue), torch.cuda.use_mem_pool(pool, device):
                 yield
-
-
-@contextmanager
-def _exact() -> Iterator[None]:
-    """No TF32, which would be another precision than that of the manifest; the same bits for the same inputs."""
-    if not torch.cuda.is_available():
-        yield
-        return
-    wide = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = wide
 
 
 def _place_of(array: npt.NDArray[Any]) -> Place:

@@ -99,17 +99,18 @@ class Engine:
         """Refuse an engine whose tensors are not those of the record."""
         engine, mode = self._engine, self._library.module.TensorIOMode
         names = [engine.get_tensor_name(n) for n in range(engine.num_io_tensors)]
+        remove = f"`tgvc engines clean --net {self.record.name}` removes it"
         for specs, kind in ((self.record.inputs, mode.INPUT), (self.record.outputs, mode.OUTPUT)):
             found = sorted(name for name in names if engine.get_tensor_mode(name) == kind)
             if found != sorted(spec.name for spec in specs):
-                raise BackendError(f"{self.record.name}: the engine has {', '.join(found)}: `tgvc engines clean`")
+                raise BackendError(f"{self.record.name}: the engine has {', '.join(found)}: {remove}")
             for spec in specs:
                 dtype, want = dtype_name(engine.get_tensor_dtype(spec.name)), full_shape(spec, lengths)
                 shape = tuple(engine.get_tensor_shape(spec.name))
                 fixed = all(a in (-1, b) for a, b in zip(shape, want, strict=False)) and len(shape) == len(want)
                 if dtype != spec.dtype or not fixed:
                     raise BackendError(
-                        f"{self.record.name}: the engine has {spec.name} {dtype} {shape}, expected {spec}"
+                        f"{self.record.name}: the engine has {spec.name} {dtype} {shape}, expected {spec}: {remove}"
                     )
 
     def _told(self) -> str:

@@ -47,6 +47,7 @@ class TrtNet:
         self._gpu, self._scratch, self._find_engine, self._keep_compiled = gpu, scratch, find, keep
         self._engines: OrderedDict[Lengths, Engine] = OrderedDict()
         self._launched: set[Lengths] = set()  # which a recorded graph may refer to: they stay
+        self._ran: set[Lengths] = set()  # what was compiled for them was kept
         self._buffers: dict[str, tuple[int, int]] = {}  # name -> size, address
         self._kept: dict[str, npt.NDArray[Any]] = {}  # read-only inputs that lie on the device
         self._stream = gpu.make_stream()
@@ -92,23 +93,22 @@ class TrtNet:
 
     def _queue(self, launch: Launch, stream: int) -> None:
         with self._gpu.active():
-            engine, new = self._engine(launch.lengths)
+            engine, key = self._engine(launch.lengths), _key(launch.lengths)
             engine.launch(launch, stream, self._scratch)
-            if new:
+            if key not in self._ran:
                 self._keep_compiled(engine, launch.lengths)
+                self._ran.add(key)
 
-    def _engine(self, lengths: Mapping[str, int]) -> tuple[Engine, bool]:
-        """The engine for lengths, and whether it is used for the first time."""
+    def _engine(self, lengths: Mapping[str, int]) -> Engine:
         key = _key(lengths)
-        new = key not in self._engines
-        if new:
+        if key not in self._engines:
             spare = [old for old in self._engines if old not in self._launched]
             if len(spare) >= _MOST_ENGINES:
                 self._gpu.wait()  # it may still be running
                 del self._engines[spare[0]]
             self._engines[key] = self._find_engine(lengths)
         self._engines.move_to_end(key)
-        return self._engines[key], new
+        return self._engines[key]
 
     def _upload(self, name: str, array: npt.NDArray[Any]) -> Place:
         address = self._buffer(name, array.nbytes)
