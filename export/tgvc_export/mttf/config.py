@@ -46,8 +46,10 @@ class MttfConfig:
     def __post_init__(self) -> None:
         if not 0 < self.foreground < 2 * self.channels:
             raise ValueError(f"foreground={self.foreground}: expected some of the {2 * self.channels} candidates")
-        if not 1 <= self.paths <= self.halvings + 1:
-            raise ValueError(f"paths={self.paths}: expected 1..{self.halvings + 1}")
+        if not 1 <= self.halvings <= 3:  # the frame network takes the features of up to four sizes
+            raise ValueError(f"halvings={self.halvings}: expected 1..3")
+        if not 1 <= self.paths <= self.halvings:
+            raise ValueError(f"paths={self.paths}: expected 1..{self.halvings}")
         if self.planes and (self.paths != 1 or not self.exact):
             raise ValueError("planes: expected one path and exact grids beside them")
 
