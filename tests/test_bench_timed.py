@@ -162,6 +162,14 @@ def test_decoding_is_measured_in_scenarios_that_are_not_mixed(stream: Path) -> N
     assert single["agreement"]["value"] <= 1
 
 
+def test_a_setting_that_is_not_known_is_refused_with_those_that_are(stream: Path) -> None:
+    options = decode.DecodeOptions(QUICK, starts=0, checked=4)
+    with pytest.raises(ConfigError, match="foo: not known, expected some of generator, "):
+        next(decode.measure_decode(stream, {"foo": 1}, CEILINGS, options))
+    with pytest.raises(ConfigError, match="foo: not known, expected some of profile, "):
+        next(encode.measure_encode(stream, {"foo": 1}, 1, QUICK))
+
+
 def test_a_decoder_with_a_wrong_kernel_is_not_timed(stream: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     right, options = ops.choose, decode.DecodeOptions(QUICK, starts=0, checked=4)
 

@@ -84,7 +84,12 @@ def test_foreign_payloads_with_a_sound_checksum_are_groups_or_a_bitstream_error(
         (HEADER.to_bytes(), TruncatedError, "before its first group"),
         (stream_of(group_of(9))[:-1], TruncatedError, "group, byte"),
         (stream_of(group_of(9))[:-1] + b"\0", ChecksumError, f"group, byte {len(HEADER.to_bytes())}"),
-        (stream_of(group_of(9)) + b"\x41", BitstreamError, "type 0x41 is not known"),
+        (
+            stream_of(group_of(9)) + b"\x41",
+            BitstreamError,
+            "type 0x41 is not known: bytes follow the end",
+        ),
+        (HEADER.to_bytes() + b"\x41", BitstreamError, "type 0x41 is not known: use a newer tgvc"),
         (stream_of(group_of(9), group_of(9)) + b"x", BitstreamError, "goes on after its index"),
         (HEADER.to_bytes() + b"\x47\xff\xff\xff\xff\x0f", BitstreamError, "length=4294967295: expected 0..67108864"),
         (HEADER.to_bytes() + b"\x47\xff\xff\xff\xff\xff", BitstreamError, "more than five bytes"),
@@ -94,6 +99,16 @@ def test_foreign_payloads_with_a_sound_checksum_are_groups_or_a_bitstream_error(
 def test_errors_name_the_section_and_the_fault(data, kind, message):
     with pytest.raises(kind, match=message):
         list(Reader(io.BytesIO(data)))
+
+
+def test_errors_of_a_file_name_it_once(tmp_path):
+    path = tmp_path / "half.tgvc"
+    path.write_bytes(stream_of(group_of(9))[:-1])
+    for use in (list, Reader.index, lambda reader: reader.read_group(0)):
+        with path.open("rb") as stream, pytest.raises(TruncatedError) as caught:
+            use(Reader(stream))
+        assert str(caught.value).startswith(f"{path}: group, byte ")
+        assert str(caught.value).count(str(path)) == 1
 
 
 def test_a_lie_about_a_length_allocates_no_more_than_there_is():

@@ -210,6 +210,18 @@ def test_the_command_writes_page_and_tables_and_remakes_the_table_of_a_readme(
     assert str(folder) not in record["command"]
 
 
+def test_the_command_says_why_no_clip_could_be_read(tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mkv").write_text("no video\n" * 40)
+    arguments = [str(tmp_path / name) for name in ("empty.mp4", "text.mkv")]
+    arguments += ["-o", str(tmp_path / "eval"), "--bpp", "0.06", "--system", "auto-warp"]
+    result = CliRunner().invoke(evaluate, arguments, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert "empty.mp4: the file is empty" in result.output
+    assert "text.mkv: not a video that can be read" in result.output
+    assert "0 entries, 2 failed" in result.output
+
+
 def test_a_stream_of_states_chooses_its_generator_where_the_system_names_one_that_paints_none() -> None:
     warp, people = define_system("a=generator=warp"), define_system("b=profile=human,generator=human,decode.bundle=X")
     assert choose_decoder(warp, {"A": 3}) == {}

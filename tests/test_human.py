@@ -211,7 +211,7 @@ def test_generators_without_these_networks_refuse_states_in_one_line(coded, gene
 def test_the_generator_human_refuses_trajectories(clip, bundle):
     target = io.BytesIO()
     tgvc.encode(str(clip), target, kbps=20, effort=0, frames=12, spacing=4)
-    with pytest.raises(ConfigError, match="this motion is trajectories"):
+    with pytest.raises(ConfigError, match="expected warp, latent or flow, or no --generator: this motion is traj"):
         frames_of(target.getvalue(), generator="human", bundle=bundle)
 
 

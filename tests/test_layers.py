@@ -25,7 +25,7 @@ FOLDERS = {
 # Inside tgvc, a room may use those on lines above its own, and itself; never a neighbour on the same line.
 LAYERS = (
     ("errors",),
-    ("types",),
+    ("types", "options"),
     ("config", "source", "output", "opencv", "memory", "overlap", "fetch", "devices"),
     ("video", "bitstream", "backends", "diffusion"),
     ("timing", "models"),

@@ -20,6 +20,7 @@ from tgvc.bitstream.motion import anchor_grid
 from tgvc.bitstream.pictures import CODECS, QUALITY_MAX, CodedTrack, find_codec, resize_picture
 from tgvc.bitstream.tracks import decode_motion
 from tgvc.encoder import split_groups
+from tgvc.planning import segment
 from tgvc.planning.gaps import mix_spacings, split_failures, thin_keys
 from tgvc.planning.group import GroupPlanner, Task
 from tgvc.planning.judge import judge, ms_ssim, squared_errors
@@ -274,3 +275,28 @@ def test_fixed_spacing_and_modes_are_honoured(short_clip: list[Picture]) -> None
     plan = GroupPlanner(1, threads=1, spacing=8, modes="H").plan(Task(short_clip, 800.0))
     assert plan.keys == (0, 8, 16)
     assert [s.mode for s in plan.segments] == ["H", "H"]
+
+
+def test_a_phase_that_nothing_tells_is_no_candidate(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = make_clip([(0.0, 0.0)] * 9, (128, 64))
+
+    def wild(view: segment.SegmentView, terms: int) -> segment.Fit:  # as where key pictures hardly differ
+        frames = len(view.originals)
+        return segment.Fit(np.full((frames, 4, 2), 9e4, np.float32), np.full(frames, 1e5, np.float32))
+
+    monkeypatch.setattr(segment, "fit_model", wild)
+    planner = segment.SegmentPlanner(1.0, 0, "FT", anchor_grid(128, 64))
+    chosen = planner.plan(clip, clip[0], clip[-1])
+    assert not chosen.motion.global_coefs.any()
+
+
+def test_what_fits_is_sent_before_what_is_better(make_picture: MakePicture) -> None:
+    y, x = np.mgrid[:128, :128]
+    bell = np.exp(-((x - 64) ** 2 + (y - 64) ** 2) / 2048)
+    turns = [(5 * np.sin(2 * np.pi * n / 11.3), 3 * np.sin(2 * np.pi * n / 7.9)) for n in range(33)]
+    clip = [make_picture(a * bell, b * bell, (128, 128)) for a, b in turns]
+    plan = GroupPlanner(2, 1).plan(Task(clip, 250.0))
+    assert any(trial["fits"] for trial in plan.trials)
+    assert plan.fits
+    assert plan.size <= 250
+    assert len(plan.reconstruction) == 33

@@ -196,6 +196,13 @@ def test_published_numbers_without_source_or_protocol_are_not_shown(key: str) ->
         check_reference(document)
 
 
+def test_of_a_record_without_clips_that_is_what_is_told() -> None:
+    for document in read_references():
+        assert list_differences(document, {"clips": [], "entries": [], "metrics": {}}) == [
+            "No clip of this record could be read, so nothing was measured here."
+        ]
+
+
 def test_json_in_the_page_ends_no_element_and_stays_the_same() -> None:
     value = {"a": "</script><!--<script>", "b": "\u2028 & 'x' \"y\"", "c": [1.5, None]}
     text = escape_json(value)

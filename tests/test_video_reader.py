@@ -1,5 +1,6 @@
 """Videos of every kind become I420 pictures of the working size with their times."""
 
+import io
 import os
 from fractions import Fraction
 
@@ -195,6 +196,45 @@ def test_sample_aspect_ratio_is_part_of_the_source_size(tmp_path):
     turned = make_clip(tmp_path / "b.mp4", i420_frames(2), codec="libx264", sample_aspect=Fraction(4, 3), rotation=90)
     info, _ = read(turned)
     assert (info.source_width, info.source_height) == (64, 128)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "curve", "losses"),
+    [
+        ("yuv420p", 1, ()),
+        ("yuv420p10le", 1, ("10-bit pictures become 8-bit 4:2:0",)),
+        ("yuv420p10le", 16, ("10-bit HDR (PQ) pictures become 8-bit 4:2:0, the curve of their levels is not kept",)),
+        ("yuv420p", 18, ("8-bit HDR (HLG) pictures become 8-bit 4:2:0, the curve of their levels is not kept",)),
+    ],
+)
+def test_levels_that_are_not_kept_are_told(tmp_path, pixels, curve, losses):
+    path = tmp_path / "a.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, pixels
+        stream.codec_context.color_trc = curve
+        for frame in i420_frames(2):
+            frame.color_trc = curve
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    with open_video(path) as video:
+        assert video.losses == losses
+
+
+def test_sound_that_is_not_kept_is_told_of_files_and_of_bytes(tmp_path):
+    path = tmp_path / "sound.mkv"
+    with av.open(str(path), "w") as container:
+        picture, sound = container.add_stream("ffv1", rate=25), container.add_stream("pcm_s16le", rate=8000)
+        picture.width, picture.height, picture.pix_fmt = 96, 64, "yuv420p"
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 400), np.int16), "s16", "mono")
+        samples.sample_rate = 8000
+        container.mux(picture.encode(i420_frames(1)[0]))
+        container.mux(sound.encode(samples))
+        for stream in (picture, sound):
+            container.mux(stream.encode(None))
+    for source in (path, io.BytesIO(path.read_bytes())):
+        with open_video(source) as video:
+            assert video.losses == ("audio is not kept: a .tgvc file holds pictures alone",)
 
 
 TIMES = [Fraction(n, 1000) for n in (0, 33, 50, 200, 210, 500, 540, 580, 1200, 1230)]

@@ -22,7 +22,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text())
     except ValueError as error:
-        raise ConfigError(f"{path}: is no JSON: {error}; delete it to measure again") from error
+        raise ConfigError(f"{path}: is no JSON ({error}), expected a record that tgvc wrote") from error
     if not isinstance(record, dict):
         raise ConfigError(f"{path}: expected a JSON object, got {type(record).__name__}")
     return record

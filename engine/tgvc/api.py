@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from fractions import Fraction
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from tgvc.bitstream import edit
 from tgvc.bitstream.container import Reader
 from tgvc.config import DecoderConfig, EncoderConfig
-from tgvc.errors import ConfigError
+from tgvc.errors import ConfigError, VideoError
 from tgvc.output import open_output
 from tgvc.source import open_input
 from tgvc.summary import describe_stream
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from tgvc.video.reader import TimedPicture
 
 _Config = TypeVar("_Config", EncoderConfig, DecoderConfig)
+_MOST_THREADS = 64
 
 
 def encode(
@@ -46,7 +49,10 @@ def encode(
         ConfigError: an unknown field, or one out of its range.
         VideoError: the source cannot be read or the target cannot be written.
     """
-    config = _configure(EncoderConfig, fields)
+    config = configure(EncoderConfig, fields)
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+        raise ConfigError(f"threads={threads!r}: expected a whole number in 1..{_MOST_THREADS}")
+    check_target(target, source)
     from tgvc.encoder import Encoder
 
     return Encoder(config, threads=threads).encode(source, target, on_progress)
@@ -70,7 +76,8 @@ def decode(source: Any, target: Any, *, on_progress: OnProgress | None = None, *
         ConfigError: an unknown field, one out of its range, or a range of time without frames.
         VideoError: the source cannot be read or the target cannot be written.
     """
-    config = _configure(DecoderConfig, fields)
+    config = configure(DecoderConfig, fields)
+    check_target(target, source)
     from tgvc.decoder import Decoder
 
     return Decoder(config).decode(source, target, on_progress)
@@ -87,7 +94,7 @@ def decode_frames(source: Any, **fields: Any) -> Iterator[TimedPicture]:
         BitstreamError: not a valid stream; frames before the damage come first.
         ConfigError: an unknown field, or one out of its range.
     """
-    config = _configure(DecoderConfig, fields)
+    config = configure(DecoderConfig, fields)
     from tgvc.decoder import Decoder
 
     return Decoder(config).frames(source)
@@ -124,6 +131,7 @@ def trim(source: Any, target: Any, *, start: float | None = None, end: float | N
         VideoError: the source cannot be read or the target cannot be written.
     """
     check_range(start, end)
+    check_target(target, source)
     with open_input(source) as given:
         stream = given if given.seekable() else io.BytesIO(given.read())
         origin = stream.tell()
@@ -148,10 +156,39 @@ def concatenate(sources: Sequence[Any], target: Any) -> int:
         BitstreamError: not a valid stream.
         VideoError: a source cannot be read or the target cannot be written.
     """
+    check_target(target, *sources)
     with ExitStack() as opened:
         streams = [opened.enter_context(open_input(source)) for source in sources]
-        with open_output(target) as out:
-            return edit.concatenate(streams, out)
+        try:
+            with open_output(target) as out:
+                return edit.concatenate(streams, out)
+        except ConfigError as error:  # numbers its sources; here they have names
+            named = re.sub(r"source (\d+)", lambda found: _name(sources[int(found[1])]) or found[0], str(error))
+            raise ConfigError(named) from error
+
+
+def check_target(target: Any, *sources: Any) -> None:
+    """Refuse to write over what is read, by whatever name; only paths are looked at, and ``-`` where it is a file.
+
+    Raises:
+        VideoError: the target is the file of a source.
+    """
+    if any(_is_same_file(source, target) for source in sources):
+        raise VideoError(f"{target}: is the input itself, which would be lost; give another output")
+
+
+def _is_same_file(source: Any, target: Any) -> bool:
+    try:
+        return os.path.isfile(target) and os.path.samefile(0 if source == "-" else source, target)
+    except (OSError, TypeError, ValueError):  # one is not there, or no path
+        return False
+
+
+def _name(source: Any) -> str | None:
+    """What a source is called; None where it is a file object without a name."""
+    if isinstance(source, str | os.PathLike):
+        return "standard input" if source == "-" else str(source)
+    return getattr(source, "name", None)
 
 
 def _find_frames(stream: BinaryIO, start: float | None, end: float | None) -> tuple[int, int]:
@@ -172,7 +209,12 @@ def _find_frames(stream: BinaryIO, start: float | None, end: float | None) -> tu
     return first, last
 
 
-def _configure(kind: type[_Config], fields: Mapping[str, Any]) -> _Config:
+def configure(kind: type[_Config], fields: Mapping[str, Any]) -> _Config:
+    """The configuration of a kind with these fields.
+
+    Raises:
+        ConfigError: an unknown field, or one out of its range.
+    """
     known = [spec.name for spec in dataclasses.fields(kind)]
     for name in fields:
         if name not in known:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from tgvc.errors import ConfigError
+from tgvc.options import check_limits, documented, option, refuse
 from tgvc.types import check_size
 
 PROFILE_IDS = {"auto": 0, "tgvc": 1, "actdiff": 2, "dynamics": 3, "human": 4}  # as written into the header
@@ -58,41 +57,19 @@ BACKENDS = (  # made by `tgvc.backends.base`
 HUMAN_BUNDLE = "human-nano"  # what profile human looks and paints with, unless another bundle is named
 FLOW_BUNDLE = "flow-nano"  # what the generator flow paints with, likewise
 DEFAULT_BPP = 0.005
+MAX_EFFORT = 4
+MAX_SPACING = 32
 
 
-def option(default: Any, help_text: str, **limits: Any) -> Any:
-    """A dataclass field that carries its own help text and limits (``minimum``, ``maximum``, ``choices``)."""
-    return field(default=default, metadata={"help": help_text, **limits})
-
-
-def _refuse(name: str, value: object, rule: str) -> None:
-    raise ConfigError(f"{name}={value!r}: expected {rule}")
-
-
-def _check_limits(config: Any) -> None:
-    """Check every field against the limits in its metadata."""
-    for name, spec in config.__dataclass_fields__.items():
-        value, meta = getattr(config, name), spec.metadata
-        if value is None:
-            continue
-        if "choices" in meta and value not in meta["choices"]:
-            _refuse(name, value, "one of " + ", ".join(map(str, meta["choices"])))
-        if "minimum" in meta:
-            low, high = meta["minimum"], meta["maximum"]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                _refuse(name, value, f"a number in {low}..{high}")
-            if not low <= value <= high:
-                _refuse(name, value, f"{low}..{high}")
-
-
+@documented
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """How to encode. At most one of ``bpp``, ``kbps``, ``bytes``, ``quality``; with none, 0.005 bits per pixel."""
 
     profile: str = option(
         "auto",
-        "what is sent: auto = whatever measures best; tgvc, actdiff, dynamics, human = as the encoders of T-GVC, "
-        "ActDiff-VC, Dynamics-Codec and MTTF",
+        "what is sent: auto = our own encoder, or dynamics or human where they measure better; tgvc, actdiff, "
+        "dynamics, human = as the encoders of T-GVC, ActDiff-VC, Dynamics-Codec and MTTF",
         choices=PROFILES,
     )
     bpp: float | None = option(
@@ -110,14 +87,18 @@ class EncoderConfig:
         "all of it",
         choices=CROPS,
     )
-    effort: int = option(2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=4)
+    effort: int = option(
+        2, "time spent looking for the best choice: 0 (fast) .. 4 (slow)", minimum=0, maximum=MAX_EFFORT
+    )
     group: int = option(96, "frames per independently decodable group, at most", minimum=2, maximum=1024)
     frames: int | None = option(None, "encode only the first N frames", minimum=1, maximum=1 << 31)
     fps: float | None = option(None, "pictures per second of a folder of pictures (25)", minimum=0.01, maximum=1000.0)
     spacing: int | None = option(
-        None, "frames from one key picture to the next; default: chosen by measurement", minimum=1, maximum=32
+        None, "frames from one key picture to the next; default: chosen by measurement", minimum=1, maximum=MAX_SPACING
     )
-    modes: str | None = option(None, "motion modes to choose from, letters of FHTG; default: by effort")
+    modes: str | None = option(
+        None, "motion modes to choose from, letters of FHTG; default: by effort", metavar="LETTERS"
+    )
     seed: int = option(
         0, "seed written into the stream for generators that draw noise", minimum=0, maximum=(1 << 32) - 1
     )
@@ -170,18 +151,22 @@ class EncoderConfig:
     ignore_memory: bool = option(False, "start even where the networks are estimated to need more memory than there is")
 
     def __post_init__(self) -> None:
-        _check_limits(self)
+        check_limits(self)
         for name, knowing in OF_PROFILES.items():
             if getattr(self, name) is not None and self.profile not in knowing:
                 rule = f"profile={' or '.join(knowing)} beside it: {self.profile} does not use it"
-                _refuse(name, getattr(self, name), rule)
+                refuse(name, getattr(self, name), rule)
         targets = [n for n in ("bpp", "kbps", "bytes", "quality") if getattr(self, n) is not None]
         if len(targets) > 1:
-            _refuse(" and ".join(targets), tuple(getattr(self, n) for n in targets), "one target only")
-        if self.modes is not None and (not self.modes or set(self.modes) - set("FHTG")):
-            _refuse("modes", self.modes, "letters of FHTG, such as FT")
-        if self.size is not None:
-            check_size(self.size)
+            refuse(" and ".join(targets), tuple(getattr(self, n) for n in targets), "one target only")
+        modes: Any = self.modes  # fields may hold anything where nobody checks types
+        if modes is not None and (not isinstance(modes, str) or not modes or set(modes) - set("FHTG")):
+            refuse("modes", self.modes, "letters of FHTG, such as FT")
+        size: Any = self.size
+        if size is not None:
+            if not isinstance(size, tuple | list) or len(size) != 2 or not all(isinstance(n, int) for n in size):
+                refuse("size", size, "width and height, such as (512, 320)")
+            check_size((size[0], size[1]))
 
     def target_bits(self, width: int, height: int, fps: Fraction, frames: int) -> float | None:
         """Bits that ``frames`` frames may take in all, or None for constant quality.
@@ -197,6 +182,7 @@ class EncoderConfig:
         return (DEFAULT_BPP if self.bpp is None else self.bpp) * width * height * frames
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
     """How to decode."""
@@ -345,21 +331,19 @@ class DecoderConfig:
         None, "moment before which the last frame shown begins, seconds", minimum=0.0, maximum=1e9
     )
     ignore_memory: bool = option(False, "start even where the networks are estimated to need more memory than there is")
-    restore_size: bool = option(False, "scale the output back to the size of the source")
+    restore_size: bool = option(
+        False, "scale the output back to the size of the source; H.264 stores even sides: odd ones become one larger"
+    )
     threads: int = option(2, "frames rendered at once", minimum=1, maximum=64)
 
     def __post_init__(self) -> None:
-        _check_limits(self)
-        for name in ("steps", "fs"):
-            value = getattr(self, name)
-            if value is not None and value != int(value):
-                _refuse(name, value, "a whole number")
+        check_limits(self)
         if self.fast is not None:
             for name in ("steps", "solver", "timesteps", "cfg_start", "cfg_stop", "vae", "eta", "parity"):
                 if getattr(self, name) is not None:
-                    _refuse(name, getattr(self, name), f"nothing beside fast={self.fast}, which sets it")
+                    refuse(name, getattr(self, name), f"nothing beside fast={self.fast}, which sets it")
         if self.generator == "latent" and self.steps == 0:
-            _refuse("steps", 0, "1 or more")
+            refuse("steps", 0, "1 or more")
         if self.generator != "latent":
             known: tuple[str, ...] = _OF_PAINTERS if self.generator in ("flow", "human") else ()
             chosen = self.generator or "the default generator"
@@ -369,9 +353,9 @@ class DecoderConfig:
             for name in _OF_LATENT:
                 if getattr(self, name) is not None and name not in known:
                     wanted = "latent, flow or human" if name in _OF_PAINTERS else "latent"
-                    _refuse(name, getattr(self, name), f"generator={wanted} beside it: {chosen} does not use it")
+                    refuse(name, getattr(self, name), f"generator={wanted} beside it: {chosen} does not use it")
         for name in ("spread", "ends"):
             if getattr(self, name) is not None and self.generator not in (None, "warp"):
-                _refuse(name, getattr(self, name), f"generator=warp beside it: {self.generator} does not use it")
+                refuse(name, getattr(self, name), f"generator=warp beside it: {self.generator} does not use it")
         if self.start is not None and self.end is not None and self.end <= self.start:
-            _refuse("end", self.end, f"more than start={self.start}")
+            refuse("end", self.end, f"more than start={self.start}")

@@ -103,12 +103,13 @@ class Decoder:
         with open_input(source) as stream:
             reader = open_reader(stream)
             info = video_info(reader.header)
-            report.width, report.height, report.fps = info.width, info.height, float(info.fps)
+            report.fps = float(info.fps)
             size = (info.source_width, info.source_height) if self.config.restore_size else None
             with (
                 VideoWriter(target, info, size=size) as writer,
                 closing(self._show(reader, clock, on_progress)) as frames,
             ):
+                report.width, report.height = writer.size
                 for shown in frames:
                     with clock.measure("write"):
                         writer.write(shown.picture, shown.time)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tgvc.analysis.shots import ShotDetector
 from tgvc.bitstream.container import Group, Header, Writer
-from tgvc.config import PROFILE_IDS, EncoderConfig
+from tgvc.config import MAX_EFFORT, MAX_SPACING, OF_PROFILES, PROFILE_IDS, EncoderConfig
 from tgvc.errors import VideoError
 from tgvc.memory import release_memory
 from tgvc.opencv import one_cv_thread
@@ -78,7 +78,7 @@ class Encoder:
             on_group: given every plan and its source pictures, for tools that look inside.
 
         Returns:
-            The report; ``report.note`` says so if the target could not be met, and why.
+            The report; ``report.note`` says so if the target could not be met, and what of the source is not kept.
 
         Raises:
             ConfigError: a target that cannot be computed for this source.
@@ -119,7 +119,8 @@ class Encoder:
                     if on_progress:
                         on_progress("write", report.frames, info.count)
                 total = writer.finish()
-        _close_report(report, total, budget, info)
+        _close_report(report, total, budget, info, config)
+        report.note = "; ".join(filter(None, (report.note, *video.losses)))
         report.seconds = time.perf_counter() - began
         return report
 
@@ -209,7 +210,7 @@ def _add_group(report: EncodeReport, plan: GroupPlan) -> None:
     )
 
 
-def _close_report(report: EncodeReport, total: int, budget: Budget, info: VideoInfo) -> None:
+def _close_report(report: EncodeReport, total: int, budget: Budget, info: VideoInfo, config: EncoderConfig) -> None:
     if report.frames == 0:
         raise VideoError("the source has no frames: expected at least one")
     report.bytes = total
@@ -220,12 +221,14 @@ def _close_report(report: EncodeReport, total: int, budget: Budget, info: VideoI
     if report.target_bytes is None:
         return
     share = total / report.target_bytes
+    search = ["a higher --effort"] if config.effort < MAX_EFFORT else []
     if share > 1:
-        report.note = (
-            f"{share - 1:.1%} above the target: the coarsest key pictures of this material take more; "
-            "ask for a higher rate or a smaller --size"
-        )
+        far = f"{share - 1:.1%} above" if share < 10 else f"{share:,.0f} times"
+        sparser = config.profile in OF_PROFILES["spacing"] and (config.spacing or 0) < MAX_SPACING
+        keys = ["a larger --spacing"] if sparser else []
+        ways = ", ".join(["a higher rate", *search, *keys])
+        report.note = f"{far} the target: no choice that was tried takes less; ask for {ways} or a smaller --size"
     elif share < 0.95:
         finest = all(g["quality"] <= 4.5 for g in report.groups)
-        why = "the finest quality needs no more" if finest else "the picture codec's next finer step would exceed it"
-        report.note = f"{1 - share:.1%} below the target: {why}"
+        why = "the finest quality that was tried needs no more" if finest else "the next finer step would exceed it"
+        report.note = f"{1 - share:.1%} below the target: {why}{f'; {search[0]} may use more' if search else ''}"

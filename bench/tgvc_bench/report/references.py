@@ -104,6 +104,8 @@ def find_marks(documents: Sequence[Document], metric: str, size: str) -> list[di
 
 def list_differences(document: Document, record: Record) -> list[str]:
     """What separates published numbers from a record, a sentence each; never empty, as the content always differs."""
+    if not record["clips"]:
+        return ["No clip of this record could be read, so nothing was measured here."]
     protocol, groups = document["protocol"], group_clips(record)
     here = ", ".join(groups)
     same = size_of(document) in groups

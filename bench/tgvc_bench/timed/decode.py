@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tgvc.api import configure
 from tgvc.bitstream.container import Group, Header, Reader
 from tgvc.config import DecoderConfig
 from tgvc.decoder import Decoder, TimedGroup
@@ -67,7 +68,7 @@ def measure_decode(
         ConfigError: the stream shows no frame, or is to be compared on another backend and needs none.
     """
     settings = name_generator(stream, settings)
-    config = DecoderConfig(**settings)
+    config = configure(DecoderConfig, settings)
     decoder = Decoder(config)
     agreement = require(f"decoding {stream.name}", check_decoder(stream, decoder, options.checked, options.tolerance))
     facts = describe_decoder(config, decoder)

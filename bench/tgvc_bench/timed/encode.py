@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tgvc.api import configure
 from tgvc.config import EncoderConfig
 from tgvc.encoder import Encoder, EncodeReport
 from tgvc.planning.keytrack import KeyTrack
@@ -41,7 +42,7 @@ def measure_encode(clip: Path, settings: dict[str, Any], threads: int, budget: B
     Raises:
         BackendError: the decoder shows something else than the encoder saw; nothing is timed.
     """
-    encoder = Encoder(EncoderConfig(**settings), threads=threads)
+    encoder = Encoder(configure(EncoderConfig, settings), threads=threads)
     report, agreement = check_encoder(clip, encoder)
     seconds = measure_runs(lambda: encoder.encode(str(clip), io.BytesIO()), budget)
     yield {

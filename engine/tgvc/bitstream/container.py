@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -100,7 +101,8 @@ class Reader:
         stream: binary, readable, at the header. Seeking is used only where the stream offers it.
 
     Raises:
-        BitstreamError: not a .tgvc stream, or a damaged header. Later, from every method: a damaged chunk.
+        BitstreamError: not a .tgvc stream, or a damaged header. Later, from every method: a damaged chunk. The file is
+            named as it was opened; pipes have no name.
 
     ``header`` is there from the start, ``meta`` once the first group has been read. ``layers``: bytes read so far by
     iteration, by layer: ``header``, ``pictures``, ``motion``, ``overhead`` (everything else).
@@ -110,9 +112,10 @@ class Reader:
         self._stream = stream
         self._seekable = stream.seekable()
         self._base = stream.tell() if self._seekable else 0
-        start = _read(stream, FIXED_BYTES)
-        start += _read(stream, max(0, header_size(start) - len(start)))
-        self.header = parse_header(start)
+        with self._naming():
+            start = _read(stream, FIXED_BYTES)
+            start += _read(stream, max(0, header_size(start) - len(start)))
+            self.header = parse_header(start)
         self.header_bytes = len(start)
         self.position = len(start)
         self.layers = {"header": len(start), "pictures": 0, "motion": 0, "overhead": 0}
@@ -121,14 +124,15 @@ class Reader:
 
     def __iter__(self) -> Iterator[Group]:
         """The groups from here on, each as soon as its bytes are there."""
-        for chunk in self._chunks():
-            self.layers["overhead"] += self.position - chunk.offset
-            if chunk.tag == GROUP:
-                group = parse_group(chunk.payload, self.header.fps, chunk.start)
-                for layer, data in (("pictures", group.pictures), ("motion", group.motion)):
-                    self.layers[layer] += len(data)
-                    self.layers["overhead"] -= len(data)
-                yield group
+        with self._naming():
+            for chunk in self._chunks():
+                self.layers["overhead"] += self.position - chunk.offset
+                if chunk.tag == GROUP:
+                    group = parse_group(chunk.payload, self.header.fps, chunk.start)
+                    for layer, data in (("pictures", group.pictures), ("motion", group.motion)):
+                        self.layers[layer] += len(data)
+                        self.layers["overhead"] -= len(data)
+                    yield group
 
     def index(self) -> list[GroupEntry]:
         """Where all groups are: from the index if there is a sound one, else by hopping from chunk to chunk.
@@ -138,6 +142,10 @@ class Reader:
         """
         if not self._seekable:
             raise ConfigError("index: this stream cannot seek, expected a file; read the groups in order instead")
+        with self._naming():
+            return self._find_entries()
+
+    def _find_entries(self) -> list[GroupEntry]:
         if self._entries is None:
             here = self.position
             try:
@@ -151,14 +159,29 @@ class Reader:
         entries = self.index()
         if not 0 <= number < len(entries):
             raise ConfigError(f"group={number}: expected 0..{len(entries) - 1}")
-        self._seek(entries[number].offset)
+        with self._naming():
+            return self._read_entry(entries[number])
+
+    def _read_entry(self, entry: GroupEntry) -> Group:
+        self._seek(entry.offset)
         chunk = self._next_chunk()
         if chunk is None or chunk.tag != GROUP:
-            raise BitstreamError(f"index, byte {entries[number].offset}: no group where the index says")
+            raise BitstreamError(f"index, byte {entry.offset}: no group where the index says")
         group = parse_group(chunk.payload, self.header.fps, chunk.start)
-        if group.shown != entries[number].frames:
+        if group.shown != entry.frames:
             raise BitstreamError(f"group, byte {chunk.offset}: shows {group.shown} frames, the index says otherwise")
         return group
+
+    @contextmanager
+    def _naming(self) -> Iterator[None]:
+        """Errors inside name the file that is read."""
+        try:
+            yield
+        except BitstreamError as error:
+            name = getattr(self._stream, "name", None)
+            if isinstance(name, str) and name != "<stdin>":
+                error.args = (f"{name}: {error}",)
+            raise
 
     def _chunks(self) -> Iterator[Chunk]:
         """All chunks from here on; the index has to be the last."""
@@ -198,7 +221,10 @@ class Reader:
             return None
         tag = raw[0]
         if tag not in _NAMES and not tag & SKIPPABLE:
-            raise BitstreamError(f"chunk, byte {self.position - 1}: type {tag:#04x} is not known: use a newer tgvc")
+            what = "use a newer tgvc"
+            if self.position > self.header_bytes + 1:
+                what = f"bytes follow the end of the stream, or {what}"
+            raise BitstreamError(f"chunk, byte {self.position - 1}: type {tag:#04x} is not known: {what}")
         while len(raw) < 6:
             piece = self._take(1)
             if not piece:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,9 +15,10 @@ from tgvc.cli.batch import batch
 from tgvc.cli.engines import engines
 from tgvc.cli.options import build_config, config_options
 from tgvc.cli.paths import STDIO, choose_output
-from tgvc.cli.process import CommandLine
+from tgvc.cli.process import CommandLine, leaving
 from tgvc.cli.weights import fetch, find_commands
 from tgvc.config import DecoderConfig, EncoderConfig
+from tgvc.errors import BitstreamError
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
@@ -69,9 +72,9 @@ def commands() -> None:
     "--threads",
     type=click.IntRange(1, 64),
     default=2,
-    show_default="2",
+    show_default=True,
     metavar="N",
-    help="Candidates tried at once (1 to 64).",
+    help="Candidates tried at once.",
 )
 @_OVERWRITE
 @_QUIET
@@ -90,7 +93,7 @@ def encode(
     from tgvc.cli.tables import encode_rows, show_report
     from tgvc.encoder import Encoder
 
-    with frame_progress("encoding", quiet=quiet) as on_progress:
+    with _telling(target), frame_progress("encoding", quiet=quiet) as on_progress:
         report = Encoder(config, threads=threads).encode(source, target, on_progress)
     show_report(report.as_dict(), encode_rows(report, target), target, as_json, quiet)
 
@@ -125,8 +128,12 @@ def decode(source: str, output: str | None, overwrite: bool, quiet: bool, as_jso
     from tgvc.cli.tables import decode_rows, show_report
     from tgvc.decoder import Decoder
 
-    with frame_progress("decoding", quiet=quiet, total=_count_frames(source, config)) as on_progress:
-        report = Decoder(config).decode(source, target, on_progress)
+    total = None if quiet else _count_frames(source, config)
+    with _telling(target), frame_progress("decoding", quiet=quiet, total=total) as on_progress:
+        try:
+            report = Decoder(config).decode(source, target, on_progress)
+        except BitstreamError as error:
+            raise type(error)(f"{error}{_describe_intact(source, target)}") from error
     show_report(report.as_dict(), decode_rows(report, target), target, as_json, quiet)
 
 
@@ -177,10 +184,15 @@ def trim(source: str, output: str, start: float | None, end: float | None, overw
     Whole groups outside the range are dropped. Frames outside it whose group is needed stay in the file, hidden.
     """
     target = choose_output(output, source, ".tgvc", overwrite=overwrite)
+    from tgvc.api import info as describe
     from tgvc.api import trim as cut
+    from tgvc.cli.tables import format_hidden, print_lines
 
-    size = cut(source, target, start=start, end=end)
+    with _telling(target):
+        size = cut(source, target, start=start, end=end)
     _say_written(target, f"{size:,} bytes", quiet=quiet)
+    if not quiet and target != STDIO:
+        print_lines([("hidden", format_hidden(describe(target)["groups"]))])
 
 
 @commands.command(epilog=_examples("tgvc concat one.tgvc two.tgvc three.tgvc -o all.tgvc"))
@@ -190,10 +202,11 @@ def trim(source: str, output: str, start: float | None, end: float | None, overw
 @_QUIET
 def concat(sources: tuple[str, ...], output: str, overwrite: bool, quiet: bool) -> None:
     """Join .tgvc files of one size and rate without coding them again."""
-    target = choose_output(output, sources[0], ".tgvc", overwrite=overwrite)
+    target = choose_output(output, sources[0], ".tgvc", overwrite=overwrite, others=sources[1:])
     from tgvc.api import concatenate
 
-    size = concatenate(sources, target)
+    with _telling(target):
+        size = concatenate(sources, target)
     _say_written(target, f"{size:,} bytes", quiet=quiet)
 
 
@@ -226,11 +239,42 @@ def _say_written(target: str, what: str, *, quiet: bool) -> None:
         click.echo(f"{'wrote':<9} {target}: {what}")
 
 
+def _telling(target: str) -> AbstractContextManager[None]:
+    """An interrupt inside the block says what is true of standard output, where that is the target."""
+    return leaving("what standard output got is not whole") if target == STDIO else nullcontext()
+
+
+def _describe_intact(source: str, target: str) -> str:
+    """What a damaged file still holds and how to get it, to follow an error; empty where it has been shown or is gone.
+
+    Args:
+        source: of the stream.
+        target: where frames were to go; a named one is left alone, a pipe has got what is intact.
+    """
+    if target == STDIO or not Path(source).is_file():
+        return ""
+    from tgvc.bitstream.container import Reader
+    from tgvc.timing import shown_times
+
+    frames, last, clock = 0, Fraction(0), Fraction(0)
+    with Path(source).open("rb") as stream, suppress(BitstreamError):
+        reader = Reader(stream)
+        for group in reader:
+            times = shown_times(group, clock, reader.header.fps)
+            frames, last, clock = frames + len(times), times[-1], times[-1] + 1 / reader.header.fps
+    if not frames:
+        return ""
+    end = int(last * 1000) / 1000  # a decoder that has seen this moment reads no further
+    part = f", --end {end} all but the last" if end else ""
+    return f"; {frames:,} frames before it are intact: -o - writes them as y4m{part}"
+
+
 def _count_frames(source: str, config: DecoderConfig) -> int | None:
-    """Frames that a whole file will show, for the progress bar; None where only decoding tells."""
+    """Frames that a whole file will show, for the progress bar; None where only decoding tells, damage too."""
     if not Path(source).is_file() or config.start is not None or config.end is not None:
         return None
     from tgvc.bitstream.container import Reader
 
-    with Path(source).open("rb") as stream:
+    with Path(source).open("rb") as stream, suppress(BitstreamError):
         return sum(entry.frames for entry in Reader(stream).index())
+    return None

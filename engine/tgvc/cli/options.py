@@ -9,11 +9,10 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import click
 
 from tgvc.errors import ConfigError
+from tgvc.options import describe_field
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _Config = TypeVar("_Config")
-
-_WIDEST_LIMIT = 4096  # a limit beyond this is a guard against nonsense, not something to read in a help text
 
 
 def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
@@ -54,7 +53,8 @@ def build_config(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
 def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[_Command], _Command]:
     flag = "--" + spec.name.replace("_", "-")
     kinds = get_args(hint) or (hint,)
-    text = _help_text(spec)
+    text = describe_field(spec)
+    text = f"{text[0].upper()}{text[1:]}."
     if bool in kinds:
         return click.option(flag, is_flag=True, default=spec.default, help=text)
     default, shown = spec.default, spec.default is not None
@@ -66,12 +66,3 @@ def _option(spec: dataclasses.Field[Any], hint: Any) -> Callable[[_Command], _Co
     metavar = spec.metadata.get("metavar", "N")
     kind = int if int in kinds else float if float in kinds else str
     return click.option(flag, type=kind, default=default, show_default=shown, metavar=metavar, help=text)
-
-
-def _help_text(spec: dataclasses.Field[Any]) -> str:
-    text = str(spec.metadata["help"])
-    text = text[0].upper() + text[1:]
-    limit = spec.metadata.get("maximum")
-    if limit is None or limit > _WIDEST_LIMIT or f"{limit:g}" in text:
-        return text + "."
-    return f"{text} ({spec.metadata['minimum']:g} to {limit:g})."

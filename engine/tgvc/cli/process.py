@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import Any
 
@@ -50,13 +50,18 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def resumable() -> Iterator[None]:
-    """For work that keeps what it has done: an interrupt inside the block says so."""
+def leaving(left: str) -> Iterator[None]:
+    """An interrupt inside the block says that this is what it leaves."""
     try:
         yield
     except Interrupted as stopped:
-        stopped.left = "what is done is kept, the same command goes on"
+        stopped.left = left
         raise
+
+
+def resumable() -> AbstractContextManager[None]:
+    """For work that keeps what it has done: an interrupt inside the block says so."""
+    return leaving("what is done is kept, the same command goes on")
 
 
 class CommandLine(click.Group):
@@ -79,6 +84,9 @@ class CommandLine(click.Group):
         try:
             with interruptible():
                 return int(super().main(*args, **kwargs) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:  # the help as it is
+            error.show()
+            return error.exit_code
         except click.ClickException as error:
             place = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "tgvc"
             return complain(f"{error.format_message().rstrip('.')} (see {place} --help)", MISUSED)
@@ -88,6 +96,8 @@ class CommandLine(click.Group):
             return complain(str(error), FAILED)
         except BrokenPipeError:
             return FAILED
+        except OSError as error:  # files of ours are named by errors of ours
+            return complain(f"{error.filename or 'input or output'}: {error.strerror or error}", FAILED)
         except MemoryError:
             return complain("not enough memory for a video of this size; a smaller --size needs less", FAILED)
         except Interrupted as stopped:

@@ -51,7 +51,9 @@ def encode_rows(report: EncodeReport, output: str) -> list[tuple[str, str]]:
     """The lines of an encoder's report."""
     met = ""
     if report.target_bytes:
-        met = f", {report.bytes / report.target_bytes:.1%} of the {report.target_bytes:,.0f} asked for"
+        share, asked = report.bytes / report.target_bytes, report.target_bytes
+        part = f"{share:.1%} of" if share < 10 else f"{share:,.0f} times"
+        met = f", {part} the {asked:{',.0f' if asked >= 10 else '.2g'}} asked for"
     raw = 1.5 * report.width * report.height * report.frames
     return [
         ("wrote", f"{'standard output' if output == STDIO else output}: {report.bytes:,} bytes{met}"),
@@ -106,6 +108,7 @@ def info_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("layers", format_layers(facts["layers"])),
         ("groups", f"{len(groups)} with {keys:,} key pictures coded at {', '.join(sizes)}"),
         ("motion", f"{format_modes(facts['modes'])}; {sum(g['trajectories'] for g in groups):,} trajectories"),
+        ("hidden", format_hidden(groups)),
         ("states", format_states(groups)),
         ("loopable", format_loopable(groups)),
         ("profile", f"{facts['profile']}, seed {facts['seed']}, colour matrix {facts['matrix']}"),
@@ -122,6 +125,13 @@ def format_states(groups: Sequence[Mapping[str, Any]]) -> str:
     sizes, steps = (" or ".join(map(str, numbers)) for numbers in found.values())
     apart = "frame" if steps == "1" else f"{steps} frames"
     return f"{sum(states['sent'] for states in told):,} of {sizes} parameters, one every {apart}"
+
+
+def format_hidden(groups: Sequence[Mapping[str, Any]]) -> str:
+    """How many frames a stream holds and does not show; empty if none."""
+    count = sum(group["hidden"] for group in groups)
+    stay = "frame stays" if count == 1 else "frames stay"
+    return f"{count:,} {stay} in the file, hidden: streams are cut at groups" if count else ""
 
 
 def format_loopable(groups: Sequence[Mapping[str, Any]]) -> str:

@@ -271,6 +271,9 @@ class GroupPlanner:
                 coded = {choice: coded[choice] for choice in list(coded)[:1]}  # nothing new would be learnt
             else:
                 coded = dict(zip(coded, pool.map(lambda c: self._recode(task, c, tried[c]), coded), strict=True))
+            fitting = {choice: plan for choice, plan in tried.items() if plan.fits}
+            if fitting and not any(plan.fits for plan in coded.values()):  # merit forgives what a budget does not
+                coded = {choice: self._recode(task, choice, tried[choice]) for choice in nearly_best(fitting)}
             finalists = nearly_best(coded)
             if task.budget is None or not coded[finalists[0]].fits:
                 return coded[finalists[0]]

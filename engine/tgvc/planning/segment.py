@@ -31,6 +31,7 @@ from tgvc.types import FloatArray, Picture, Plane, picture_planes
 from tgvc_kernels import ops
 
 GLOBAL_STEP = step_code(0.5)
+_FARTHEST = 4096.0  # px, and times the way between the key pictures, beyond which no global motion of mode T is meant
 TRACK_STEP = step_code(1.0)
 _SHORTEST_GLOBAL = 5  # frames: on shorter segments the decoder's flow has always measured better
 _FAILED = 1.5  # error of painted frames, relative to that of the keys, from which on mode G is tried
@@ -135,6 +136,8 @@ class SegmentPlanner:
         best_cost = bent_error(view, [np.zeros((h, w, 2), np.float32)] * n) + price * self._still_bits(length)
         for terms in (1, 3):
             raw = fit_model(view, terms)
+            if not np.all(np.abs(raw.model) < _FARTHEST) or not np.all(np.abs(raw.phase) < _FARTHEST):
+                continue  # the key pictures hardly differ: any phase fits, and the model takes it back
             for phased in (True, False):
                 candidate = _quantised(raw if phased else Fit(raw.model, raw.phase * 0), length)
                 motion = read_motion(candidate, w * CELL, h * CELL)

@@ -111,7 +111,8 @@ class GroupsByKind:
         if group.states is None and self._tracks is None:
             if any(length > 2 - group.open for _, length in group.motions):
                 raise ConfigError(
-                    f"generator={self._asked}: expected none, warp, latent or flow: this motion is trajectories"
+                    f"generator={self._asked}: expected warp, latent or flow, or no --generator: this motion is "
+                    "trajectories"
                 )
             yield from group.keys
             return
@@ -121,7 +122,7 @@ class GroupsByKind:
             return
         if self._states is None:
             raise ConfigError(
-                f"generator={self._asked}: expected none, or human: this motion is states of its networks"
+                f"generator={self._asked}: expected human, or no --generator: this motion is states of its networks"
             )
         self._states.prepare(group.matrix)
         clock.painter = self._states.facts

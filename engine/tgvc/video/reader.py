@@ -10,6 +10,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
 from tgvc.errors import ConfigError, VideoError
 from tgvc.types import Picture, VideoInfo
 from tgvc.video import images, y4m
@@ -19,6 +23,8 @@ from tgvc.video.cropping import Cropper, check_crop, cropped_size, square_window
 from tgvc.video.faults import translated
 from tgvc.video.geometry import check_working_size, shown_size, working_size
 from tgvc.video.sources import DEFAULT_FPS, ByteSource, FrameSource, SourceFrame
+
+_HDR_CURVES = {16: "PQ", 18: "HLG"}  # AVColorTransferCharacteristic
 
 
 class TimedPicture(NamedTuple):
@@ -65,6 +71,16 @@ def open_video(
     return VideoReader(_choose_source(source, _folder_rate(fps)), size=size, frames=frames, crop=crop)
 
 
+class _Container(ContainerSource):
+    """A container that tells whether it holds sound, which is not carried."""
+
+    sound = False
+
+    def _describe(self, container: InputContainer) -> VideoStream:
+        self.sound = bool(container.streams.audio)
+        return super()._describe(container)
+
+
 class VideoReader:
     """Pictures of a source, decoded one at a time as they are asked for.
 
@@ -75,6 +91,7 @@ class VideoReader:
     Attributes:
         info: what is known before the frames are read. ``count`` is what the source declares (cut to ``frames``), a
             hint that edit lists and damage make too large; ``fps`` is the nominal average rate.
+        losses: what of the source the pictures do not keep, a few words each: sound, more than 8 bits, HDR.
 
     Args:
         source: where frames come from.
@@ -100,6 +117,7 @@ class VideoReader:
         if self._first is None:
             raise VideoError(f"{source.name}: a video without frames, expected at least one")
         first = self._first.frame
+        self.losses = _list_losses(first, sound=isinstance(source, _Container) and source.sound)
         shown = shown_size(first.width, first.height, source.sample_aspect, self._first.orientation)
         matrix = colour_matrix(first, *shown)  # of the whole picture: its size tells what it was made for
         shown = cropped_size(shown, crop)
@@ -203,6 +221,17 @@ class _Clock:
         return due
 
 
+def _list_losses(frame: av.VideoFrame, *, sound: bool) -> tuple[str, ...]:
+    """See ``VideoReader.losses``; of formats that libav does not describe, nothing is said."""
+    losses = ["audio is not kept: a .tgvc file holds pictures alone"] if sound else []
+    bits = max((component.bits for component in frame.format.components), default=8)
+    curve = _HDR_CURVES.get(int(frame.color_trc))
+    if bits > 8 or curve:
+        what = f"{bits}-bit {f'HDR ({curve}) ' if curve else ''}pictures"
+        losses.append(f"{what} become 8-bit 4:2:0{', the curve of their levels is not kept' if curve else ''}")
+    return tuple(losses)
+
+
 def _choose_source(source: Any, fps: Fraction | None) -> FrameSource:
     if not isinstance(source, str | os.PathLike):
         if not hasattr(source, "read"):
@@ -230,7 +259,7 @@ def _choose_source(source: Any, fps: Fraction | None) -> FrameSource:
         raise VideoError(f"{name}: the file is empty")
     if head == y4m.MAGIC:
         return y4m.Y4mSource(lambda: _open_path(path, name), name, replayable=True)
-    return ContainerSource(f"file:{path.absolute()}", name)
+    return _Container(f"file:{path.absolute()}", name)
 
 
 def _open_path(path: Path, name: str) -> ByteSource:
@@ -246,7 +275,7 @@ def _bytes_source(file: Any, name: str, *, owned: bool = False) -> FrameSource:
     if not head:
         raise VideoError(f"{name}: holds no data")
     if head != y4m.MAGIC:
-        return ContainerSource(data, name)
+        return _Container(data, name)
 
     def rewind() -> ByteSource:
         if data.seekable():

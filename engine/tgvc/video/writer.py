@@ -23,6 +23,8 @@ from tgvc.video.y4m import Y4mTarget
 
 _LARGEST_SIDE_PX = 16384
 _SUFFIXES = (*encoders.SUFFIXES, ".y4m")
+_SHAPED = (".mp4", ".mov", ".mkv")  # H.264 in them carries a sample aspect ratio
+_SHAPE_TOLERANCE, _WIDEST_SAMPLE = Fraction(1, 1000), 10  # libav refuses wider ones
 
 
 class FrameTarget(Protocol):
@@ -47,7 +49,8 @@ class VideoWriter:
     Use it in a ``with`` statement: at its end a file is renamed into place, after an exception or Ctrl-C nothing is
     left. An existing file is replaced, existing pictures are not. mp4, mov, mkv and webm keep the times of the pictures
     and carry the colour matrix and range; gif, y4m and pictures run at ``info.fps``, with no picture doubled or left
-    out. There is no sound.
+    out. Where the working size is not of the source's shape, mp4, mov and mkv carry the sample aspect ratio that
+    restores it; no picture is changed for it. There is no sound.
 
     Attributes:
         size: width and height in px of what is written.
@@ -149,6 +152,14 @@ class VideoWriter:
             self.abort()
 
 
+def sample_aspect(info: VideoInfo) -> Fraction:
+    """Width over height of a sample that gives pictures of the working size the shape of the source; 1 within 0.1 %."""
+    aspect = Fraction(info.source_width * info.height, info.source_height * info.width)
+    if abs(aspect - 1) <= _SHAPE_TOLERANCE or max(aspect, 1 / aspect) > _WIDEST_SAMPLE:
+        return Fraction(1)
+    return aspect.limit_denominator(1000)
+
+
 def _name_of(target: Any) -> str:
     if isinstance(target, str | os.PathLike):
         return "standard output" if target == "-" else str(target)
@@ -191,8 +202,11 @@ def _choose_target(
         return Y4mTarget(path, name, info, size), size
     if suffix == ".gif":
         return encoders.GifTarget(path, info, size), size
+    # a size that is asked for is the shape that is asked for
+    aspect = sample_aspect(info) if size == (info.width, info.height) else 1
+    shape = {"aspect": str(aspect)} if aspect != 1 and codec is None and suffix in _SHAPED else {}
     size = encoders.storable_size(suffix, codec, size)
-    return encoders.ContainerTarget(path, info, size, codec, dict(options or {})), size
+    return encoders.ContainerTarget(path, info, size, codec, {**shape, **(options or {})}), size
 
 
 def _standard_output() -> Any:
