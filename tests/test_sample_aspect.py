@@ -43,6 +43,14 @@ def test_the_shape_of_the_source_is_written_and_read_again(suffix: str, tmp_path
     assert np.array_equal(shaped, plain)
 
 
+def test_y4m_says_it_in_its_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.y4m", PORTRAIT)
+    assert b" A15:16 " in path.read_bytes().split(b"\n")[0]
+    with open_video(path) as video:
+        assert (video.info.source_width, video.info.source_height) == (90, 160)
+    assert b" A1:1 " in write(tmp_path / "b.y4m", info_of(96, 160)).read_bytes().split(b"\n")[0]
+
+
 def test_a_size_that_is_asked_for_has_square_samples(tmp_path: Path) -> None:
     path = write(tmp_path / "a.mp4", PORTRAIT, size=(90, 160))
     with av.open(str(path)) as container:

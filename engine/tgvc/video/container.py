@@ -46,6 +46,7 @@ class ContainerSource:
         self.fps = DEFAULT_FPS
         self.count: int | None = None
         self.sample_aspect: Fraction | None = None
+        self.sound = False
         self.replayable = isinstance(data, str) or data.seekable()
         self._data = data
 
@@ -112,7 +113,7 @@ class ContainerSource:
             if stream.codec_context is None:
                 raise VideoError(f"{self.name}: its video codec has no decoder here")
             stream.thread_type = "AUTO"
-            self.count = stream.frames or None
+            self.count, self.sound = stream.frames or None, bool(container.streams.audio)
             self.sample_aspect = stream.sample_aspect_ratio
             rate = stream.average_rate or stream.guessed_rate or DEFAULT_FPS
             if rate > _FASTEST_DECLARED_FPS:

@@ -56,6 +56,7 @@ class ImageSource:
         self.fps = fps
         self.count: int | None = len(paths)
         self.sample_aspect: Fraction | None = None
+        self.sound = False
         self.replayable = True
         self._paths = tuple(paths)
 

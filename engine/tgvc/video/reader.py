@@ -11,8 +11,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import av
-from av.container import InputContainer
-from av.video.stream import VideoStream
 
 from tgvc.errors import ConfigError, VideoError
 from tgvc.types import Picture, VideoInfo
@@ -71,16 +69,6 @@ def open_video(
     return VideoReader(_choose_source(source, _folder_rate(fps)), size=size, frames=frames, crop=crop)
 
 
-class _Container(ContainerSource):
-    """A container that tells whether it holds sound, which is not carried."""
-
-    sound = False
-
-    def _describe(self, container: InputContainer) -> VideoStream:
-        self.sound = bool(container.streams.audio)
-        return super()._describe(container)
-
-
 class VideoReader:
     """Pictures of a source, decoded one at a time as they are asked for.
 
@@ -117,7 +105,7 @@ class VideoReader:
         if self._first is None:
             raise VideoError(f"{source.name}: a video without frames, expected at least one")
         first = self._first.frame
-        self.losses = _list_losses(first, sound=isinstance(source, _Container) and source.sound)
+        self.losses = _list_losses(first, sound=source.sound)
         shown = shown_size(first.width, first.height, source.sample_aspect, self._first.orientation)
         matrix = colour_matrix(first, *shown)  # of the whole picture: its size tells what it was made for
         shown = cropped_size(shown, crop)
@@ -259,7 +247,7 @@ def _choose_source(source: Any, fps: Fraction | None) -> FrameSource:
         raise VideoError(f"{name}: the file is empty")
     if head == y4m.MAGIC:
         return y4m.Y4mSource(lambda: _open_path(path, name), name, replayable=True)
-    return _Container(f"file:{path.absolute()}", name)
+    return ContainerSource(f"file:{path.absolute()}", name)
 
 
 def _open_path(path: Path, name: str) -> ByteSource:
@@ -275,7 +263,7 @@ def _bytes_source(file: Any, name: str, *, owned: bool = False) -> FrameSource:
     if not head:
         raise VideoError(f"{name}: holds no data")
     if head != y4m.MAGIC:
-        return _Container(data, name)
+        return ContainerSource(data, name)
 
     def rewind() -> ByteSource:
         if data.seekable():

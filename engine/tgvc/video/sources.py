@@ -25,12 +25,13 @@ class SourceFrame(NamedTuple):
 
 
 class FrameSource(Protocol):
-    """One kind of input. ``fps``, ``count`` and ``sample_aspect`` are known once the first frame has been read."""
+    """One kind of input. ``fps``, ``count``, ``sample_aspect`` and ``sound`` are known once a frame has been read."""
 
     name: str
     fps: Fraction
     count: int | None
     sample_aspect: Fraction | None
+    sound: bool
     replayable: bool
 
     def frames(self) -> Iterator[SourceFrame]:

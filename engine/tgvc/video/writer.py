@@ -49,7 +49,7 @@ class VideoWriter:
     Use it in a ``with`` statement: at its end a file is renamed into place, after an exception or Ctrl-C nothing is
     left. An existing file is replaced, existing pictures are not. mp4, mov, mkv and webm keep the times of the pictures
     and carry the colour matrix and range; gif, y4m and pictures run at ``info.fps``, with no picture doubled or left
-    out. Where the working size is not of the source's shape, mp4, mov and mkv carry the sample aspect ratio that
+    out. Where the working size is not of the source's shape, mp4, mov, mkv and y4m carry the sample aspect ratio that
     restores it; no picture is changed for it. There is no sound.
 
     Attributes:
@@ -180,11 +180,13 @@ def _choose_target(
     folder = path is not None and (path.is_dir() or str(target).endswith(("/", os.sep)))
     if (codec or options) and (folder or suffix in ("", ".png", ".y4m", ".gif")):
         raise ConfigError(f"codec={codec}, options={options}: {name} takes none, only .mp4 .mov .mkv .webm do")
+    # a size that is asked for is the shape that is asked for
+    aspect = sample_aspect(info) if size == (info.width, info.height) else Fraction(1)
     if path is None:
         file = _standard_output() if target == "-" else target
         if not hasattr(file, "write"):
             raise ConfigError(f"target={type(target).__name__}: expected a path, '-' or a binary file object")
-        return Y4mTarget(file, name, info, size), size
+        return Y4mTarget(file, name, info, size, aspect), size
     if folder:
         return ImageTarget(path), size
     if suffix == ".png":
@@ -199,11 +201,9 @@ def _choose_target(
         if not path.parent.is_dir():
             raise VideoError(f"{name}: the folder {path.parent} does not exist")
     if suffix == ".y4m":
-        return Y4mTarget(path, name, info, size), size
+        return Y4mTarget(path, name, info, size, aspect), size
     if suffix == ".gif":
         return encoders.GifTarget(path, info, size), size
-    # a size that is asked for is the shape that is asked for
-    aspect = sample_aspect(info) if size == (info.width, info.height) else 1
     shape = {"aspect": str(aspect)} if aspect != 1 and codec is None and suffix in _SHAPED else {}
     size = encoders.storable_size(suffix, codec, size)
     return encoders.ContainerTarget(path, info, size, codec, {**shape, **(options or {})}), size

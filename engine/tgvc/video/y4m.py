@@ -99,6 +99,7 @@ class Y4mSource:
         self.fps = DEFAULT_FPS
         self.count: int | None = None
         self.sample_aspect: Fraction | None = None
+        self.sound = False
         self.replayable = replayable
         self._open_bytes = open_bytes
 
@@ -149,16 +150,17 @@ class Y4mSource:
         raise VideoError(f"{self.name}: frame {number} of the y4m stream is damaged ({why}){advice}")
 
 
-def stream_header(width: int, height: int, fps: Fraction) -> bytes:
-    """The header of a stream of progressive 8-bit 4:2:0 pictures of limited range and square samples.
+def stream_header(width: int, height: int, fps: Fraction, aspect: Fraction = Fraction(1)) -> bytes:
+    """The header of a stream of progressive 8-bit 4:2:0 pictures of limited range.
 
     Args:
         width: px.
         height: px.
         fps: frames per second.
+        aspect: width of a sample over its height.
     """
-    size = f"W{width} H{height} F{fps.numerator}:{fps.denominator}"
-    return MAGIC + f"{size} Ip A1:1 C420jpeg XYSCSS=420JPEG XCOLORRANGE=LIMITED\n".encode("ascii")
+    size = f"W{width} H{height} F{fps.numerator}:{fps.denominator} Ip A{aspect.numerator}:{aspect.denominator}"
+    return MAGIC + f"{size} C420jpeg XYSCSS=420JPEG XCOLORRANGE=LIMITED\n".encode("ascii")
 
 
 def frame_bytes(frame: av.VideoFrame) -> bytes:
@@ -174,17 +176,20 @@ class Y4mTarget:
         name: how to call it in error messages.
         info: the rate.
         size: width and height in px of the frames that will come.
+        aspect: width of a sample over its height.
 
     Raises:
         VideoError: the file cannot be made.
     """
 
-    def __init__(self, output: Any, name: str, info: VideoInfo, size: tuple[int, int]) -> None:
+    def __init__(
+        self, output: Any, name: str, info: VideoInfo, size: tuple[int, int], aspect: Fraction = Fraction(1)
+    ) -> None:
         self._path = output if isinstance(output, Path) else None
         self._pending: Path | None = None
         self._what = f"{name}: cannot be written"
         self._file = output
-        self._head = stream_header(*size, info.fps)
+        self._head = stream_header(*size, info.fps, aspect)
         if self._path is not None:
             self._pending = pending_path(self._path)
             with translated(self._what):
