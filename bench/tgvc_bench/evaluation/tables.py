@@ -18,7 +18,7 @@ _README_METRICS = ("psnr_y", "ms_ssim", "vmaf")
 _README_SAVED = ("psnr_y", "ms_ssim", "vmaf")
 _BOUNDS = (
     "–: on most clips that encoder does not come to our value at any rate that was measured; >: on some it does not, "
-    "and its best counts."
+    "and its best counts; <: on some already its cheapest file is better, and counts."
 )
 _CROPPED = {"square": "Of every clip its middle square is read, then scaled."}
 
