@@ -174,7 +174,9 @@ def decode_affine(data: bytes, lengths: Sequence[int]) -> AffineMotion:
         lengths: frames that each key picture serves.
 
     Raises:
-        BitstreamError: bytes that no encoder writes; never takes more memory or time than ``lengths`` explain.
+        BitstreamError: levels out of range, a state that moves by nothing, bytes missing or too many. Other damage
+            gives other states, which the checksum of the chunk tells. Never takes more memory or time than ``lengths``
+            explain.
     """
     reader = AffineReader(data, lengths)
     states: list[list[list[int]]] = [[] for _ in lengths]
@@ -199,7 +201,7 @@ class AffineReader:
         lengths: frames that each key picture serves.
 
     Raises:
-        BitstreamError: here and while it is iterated: bytes that no encoder writes.
+        BitstreamError: here and while it is iterated, see `decode_affine`.
 
     ``networks, channels, step, decimation, momentum``: as in `AffineMotion`, known at once. ``position``: bytes read so
     far.
