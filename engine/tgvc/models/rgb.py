@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tgvc.types import FloatArray, Picture, join_planes, picture_planes
+from tgvc_kernels.picture_reference import LUMA_WEIGHTS
 
-# Shares of red and blue in luma by the matrix code of ISO/IEC 23091-2; codes that are not here count as BT.601
-_SHARES = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
-_BT601 = (0.299, 0.114)
+_BT601 = 6  # what codes that are not known count as
 _BLACK, _LUMA_RANGE, _MIDDLE, _CHROMA_RANGE = 16.0, 219.0, 128.0, 224.0
 
 
@@ -72,7 +71,7 @@ def _centre(chroma: npt.NDArray[Any]) -> FloatArray:
 
 def _encode_matrix(matrix: int) -> npt.NDArray[np.float64]:
     """Luma 0..1 and chroma -0.5..0.5 from red, green and blue 0..1: float64 (3, 3)."""
-    red, blue = _SHARES.get(matrix, _BT601)
+    red, blue = LUMA_WEIGHTS.get(matrix, LUMA_WEIGHTS[_BT601])
     luma = np.array([red, 1 - red - blue, blue])
     u = (np.array([0, 0, 1]) - luma) / (2 * (1 - blue))
     v = (np.array([1, 0, 0]) - luma) / (2 * (1 - red))

@@ -160,9 +160,10 @@ class Request:
 
     def _write(self, target: Any) -> DecodeReport:
         info, config, report = self.info(), self._stream.decoder.config, DecodeReport()
-        report.width, report.height, report.fps = info.width, info.height, float(info.fps)
+        report.fps = float(info.fps)
         size = (info.source_width, info.source_height) if config.restore_size else None
         with VideoWriter(target, info, size=size) as writer:
+            report.width, report.height = writer.size
             for shown in self:
                 began = time.perf_counter()
                 writer.write(shown.picture, shown.time)

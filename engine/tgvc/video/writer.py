@@ -14,6 +14,7 @@ import av
 import numpy as np
 
 from tgvc.errors import ConfigError, VideoError
+from tgvc.output import find_place
 from tgvc.types import Picture, VideoInfo
 from tgvc.video import encoders
 from tgvc.video.colour import Scaler, picture_frame
@@ -195,9 +196,7 @@ def _choose_target(
         known = ", ".join(_SUFFIXES)
         raise ConfigError(f"target={name}: expected a path ending in one of {known}, a folder with a slash, or -")
     with translated(f"{name}: cannot be written"):
-        path = path.resolve()  # through a symbolic link the file behind it is replaced, not the link
-        if path.exists() and not path.is_file():
-            raise VideoError(f"{name}: not a regular file, use - to write into a pipe")
+        path = find_place(path)
         if not path.parent.is_dir():
             raise VideoError(f"{name}: the folder {path.parent} does not exist")
     if suffix == ".y4m":
